@@ -1,0 +1,147 @@
+/** Atomic file writing: a file is complete under its name, or it is not there. */
+
+import { constants, type PathLike } from 'node:fs'
+import { open, readdir, rename, rm, type FileHandle } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { randomBytes } from 'node:crypto'
+import { EnvironmentError, messageOf } from './errors.ts'
+
+const TEMPORARY = /^\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp$/
+
+/** Flushes a folder's entries, so that a rename survives a power cut. Not every platform can open folders. */
+export async function syncFolder(folder: string): Promise<void> {
+  let handle: FileHandle | undefined
+  try {
+    handle = await open(folder, 'r')
+    await handle.sync()
+  } catch (error) {
+    if (!['EISDIR', 'EPERM', 'EINVAL', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      throw error
+  } finally {
+    await handle?.close()
+  }
+}
+
+/** A file being written beside its target; nothing exists under the final name before `commit`. */
+export class AtomicFile {
+  readonly path: string
+  readonly temporary: string
+  readonly handle: FileHandle
+  #position = 0
+
+  private constructor(path: string, temporary: string, handle: FileHandle) {
+    this.path = path
+    this.temporary = temporary
+    this.handle = handle
+  }
+
+  /** Creates the temporary file `.<name>.<pid>.<random>.tmp` in the target's folder. */
+  static async create(path: string): Promise<AtomicFile> {
+    const name = `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
+    const temporary = join(dirname(path), name)
+    try {
+      const flags = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
+      return new AtomicFile(path, temporary, await open(temporary, flags, 0o666))
+    } catch (error) {
+      throw writeError(path, error)
+    }
+  }
+
+  /** Bytes appended so far. */
+  get position(): number {
+    return this.#position
+  }
+
+  /** Appends bytes, or writes them at `position` without moving the end of the appended part. */
+  async write(bytes: Uint8Array, position?: number): Promise<void> {
+    const start = position ?? this.#position
+    try {
+      let done = 0
+      while (done < bytes.byteLength) {
+        const { bytesWritten } = await this.handle.write(bytes, done, bytes.byteLength - done, start + done)
+        done += bytesWritten
+      }
+    } catch (error) {
+      throw writeError(this.path, error)
+    }
+    if (position === undefined) this.#position += bytes.byteLength
+  }
+
+  /** Flushes, closes and renames over the target. */
+  async commit(): Promise<void> {
+    try {
+      await this.handle.sync()
+      await this.handle.close()
+      await rename(this.temporary, this.path)
+      await syncFolder(dirname(this.path))
+    } catch (error) {
+      await rm(this.temporary, { force: true })
+      throw writeError(this.path, error)
+    }
+  }
+
+  /** Removes the temporary file; the target is as it was. */
+  async abort(): Promise<void> {
+    await this.handle.close().catch(() => undefined)
+    await rm(this.temporary, { force: true })
+  }
+}
+
+/** Runs `write` on an atomic file; commits when it succeeds, removes the temporary when it throws. */
+export async function withAtomicFile<T>(path: string, write: (file: AtomicFile) => Promise<T>): Promise<T> {
+  const file = await AtomicFile.create(path)
+  let result: T
+  try {
+    result = await write(file)
+  } catch (error) {
+    await file.abort()
+    throw error
+  }
+  await file.commit()
+  return result
+}
+
+/** Writes a whole file atomically. */
+export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content
+  await withAtomicFile(path, file => file.write(bytes))
+}
+
+/** Removes temporary files left in a folder by processes that no longer run. */
+export async function sweepTemporaryFiles(folder: string): Promise<string[]> {
+  const swept: string[] = []
+  for (const name of await readdir(folder)) {
+    const pid = TEMPORARY.exec(name)?.[2]
+    if (pid === undefined || isRunning(Number(pid))) continue
+    await rm(join(folder, name), { force: true })
+    swept.push(name)
+  }
+  return swept
+}
+
+function isRunning(pid: number): boolean {
+  if (pid === process.pid) return true
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+const WRITE_CURES: Record<string, string> = {
+  ENOSPC: 'free some disk space and run the command again',
+  EDQUOT: 'free some of your disk quota and run the command again',
+  EACCES: 'choose an output path that you may write to',
+  EPERM: 'choose an output path that you may write to',
+  EROFS: 'choose an output path on a writable disk',
+  ENOENT: 'create the folder first',
+}
+
+function writeError(path: PathLike, error: unknown): EnvironmentError {
+  const cure = WRITE_CURES[(error as NodeJS.ErrnoException).code ?? '']
+  return new EnvironmentError(`write ${String(path)}: ${messageOf(error)}`, {
+    cause: error,
+    ...(cure === undefined ? {} : { cure }),
+  })
+}
