@@ -1,0 +1,67 @@
+/** The protocol between the process and the thread that owns an ONNX Runtime session. */
+
+import type { DType } from '../../tensor/dtype.ts'
+import { Tensor } from '../../tensor/tensor.ts'
+import type { ModelSource, Port, SessionOptions } from '../engine.ts'
+
+/** A tensor as it crosses threads. */
+export interface WireTensor {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly data: Uint8Array | readonly Uint8Array[]
+}
+
+export type WireFeeds = readonly (readonly [name: string, tensor: WireTensor])[]
+
+/** Names of a state tensor inside the session. */
+export interface StateNames {
+  readonly name: string
+  readonly input: string
+  readonly output: string
+}
+
+/** Request name -> its arguments and its answer. */
+export interface Requests {
+  open: {
+    arguments: { model: ModelSource; options: SessionOptions; providers: readonly ProviderSpec[] }
+    result: { inputs: Port[]; outputs: Port[] }
+  }
+  run: { arguments: { feeds: WireFeeds; outputs: readonly string[] | null }; result: WireFeeds }
+  declareState: { arguments: { state: readonly StateNames[]; metrics: readonly string[] }; result: null }
+  writeState: { arguments: { state: WireFeeds }; result: null }
+  readState: { arguments: null; result: WireFeeds }
+  step: { arguments: { feeds: WireFeeds }; result: readonly (readonly [name: string, value: number])[] }
+  close: { arguments: null; result: null }
+}
+
+/** An execution provider of ONNX Runtime: a name, or a name with options. */
+export type ProviderSpec = string | { readonly name: string; readonly [option: string]: unknown }
+
+export interface Request<K extends keyof Requests = keyof Requests> {
+  readonly id: number
+  readonly kind: K
+  readonly arguments: Requests[K]['arguments']
+}
+
+export type Response =
+  | { readonly id: number; readonly result: Requests[keyof Requests]['result'] }
+  | { readonly id: number; readonly error: string }
+
+export function toWire(tensor: Tensor): WireTensor {
+  if (!tensor.resident) throw new Error('internal: a tensor that is fed must be in memory')
+  return { dtype: tensor.dtype, dims: tensor.dims, data: tensor.data as Uint8Array | readonly Uint8Array[] }
+}
+
+export function fromWire(wire: WireTensor): Tensor {
+  return new Tensor(wire.dtype, wire.dims, wire.data)
+}
+
+/** The buffers of wire tensors, for hand-over without a copy; views of larger buffers are left to be copied. */
+export function transferables(feeds: WireFeeds): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>()
+  for (const [, { data }] of feeds) {
+    if (!(data instanceof Uint8Array) || !(data.buffer instanceof ArrayBuffer)) continue
+    if (data.byteLength === data.buffer.byteLength) buffers.add(data.buffer)
+  }
+  return [...buffers]
+}

@@ -1,0 +1,139 @@
+/** The process's end of a session thread: requests out, answers in, one clear error if the thread dies. */
+
+import { Worker } from 'node:worker_threads'
+import { EnvironmentError, InputError, messageOf } from '../../util/errors.ts'
+import type { Tensor } from '../../tensor/tensor.ts'
+import type { Feeds, ModelSource, Port, Runner, SessionOptions, StepMetrics, Trainer } from '../engine.ts'
+import type { Program } from '../program.ts'
+import {
+  fromWire,
+  toWire,
+  transferables,
+  type ProviderSpec,
+  type Requests,
+  type Response,
+  type WireFeeds,
+} from './messages.ts'
+
+interface Pending {
+  readonly resolve: (result: never) => void
+  readonly reject: (error: Error) => void
+}
+
+/** A session in a thread of its own. */
+class SessionThread {
+  readonly #worker: Worker
+  readonly #pending = new Map<number, Pending>()
+  #nextId = 0
+  #failure: Error | null = null
+
+  constructor() {
+    // Under tsx the source runs as TypeScript; in the package it is JavaScript.
+    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js'
+    this.#worker = new Worker(new URL(file, import.meta.url))
+    this.#worker.on('message', (response: Response) => this.#settle(response))
+    this.#worker.on('error', error => this.#fail(`the session thread failed: ${messageOf(error)}`))
+    this.#worker.on('exit', code => this.#fail(`the session thread ended (code ${code})`))
+  }
+
+  request<K extends keyof Requests>(
+    kind: K,
+    argument: Requests[K]['arguments'],
+    transfer: ArrayBuffer[] = [],
+  ): Promise<Requests[K]['result']> {
+    if (this.#failure) return Promise.reject(this.#failure)
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject })
+      this.#worker.postMessage({ id, kind, arguments: argument }, transfer)
+    })
+  }
+
+  async close(): Promise<void> {
+    if (this.#failure) return
+    await this.request('close', null)
+    this.#failure = new EnvironmentError('the session was closed')
+    await this.#worker.terminate()
+  }
+
+  #settle(response: Response): void {
+    const pending = this.#pending.get(response.id)
+    this.#pending.delete(response.id)
+    if ('error' in response) pending?.reject(new InputError(`onnxruntime: ${response.error}`))
+    else pending?.resolve(response.result as never)
+  }
+
+  #fail(message: string): void {
+    this.#failure ??= new EnvironmentError(message)
+    for (const { reject } of this.#pending.values()) reject(this.#failure)
+    this.#pending.clear()
+  }
+}
+
+/** Opens a model for inference on the given execution providers. */
+export async function openRunner(
+  model: ModelSource,
+  providers: readonly ProviderSpec[],
+  options: SessionOptions,
+): Promise<Runner> {
+  const thread = new SessionThread()
+  const ports = await open(thread, model, providers, options)
+  return {
+    ...ports,
+    async run(feeds, outputs) {
+      const result = await thread.request('run', { feeds: wire(feeds), outputs: outputs ?? null })
+      return unwire(result)
+    },
+    close: () => thread.close(),
+  }
+}
+
+/** Opens a lowered, serialized training program; its state must be written before the first step. */
+export async function openTrainer(
+  program: Program,
+  model: Uint8Array,
+  providers: readonly ProviderSpec[],
+  options: SessionOptions,
+): Promise<Trainer> {
+  const thread = new SessionThread()
+  await open(thread, model, providers, options)
+  await thread.request('declareState', { state: program.state, metrics: program.metrics })
+  return {
+    async steps(batches) {
+      const step = async (batch: Feeds): Promise<StepMetrics> => {
+        const feeds = wire(batch)
+        return new Map(await thread.request('step', { feeds }, transferables(feeds)))
+      }
+      return Promise.all(batches.map(step))
+    },
+    async readState() {
+      return unwire(await thread.request('readState', null))
+    },
+    async writeState(state) {
+      await thread.request('writeState', { state: wire(state) })
+    },
+    close: () => thread.close(),
+  }
+}
+
+async function open(
+  thread: SessionThread,
+  model: ModelSource,
+  providers: readonly ProviderSpec[],
+  options: SessionOptions,
+): Promise<{ inputs: readonly Port[]; outputs: readonly Port[] }> {
+  try {
+    return await thread.request('open', { model, options, providers })
+  } catch (error) {
+    await thread.close()
+    throw error
+  }
+}
+
+function wire(feeds: Feeds): WireFeeds {
+  return [...feeds].map(([name, tensor]) => [name, toWire(tensor)] as const)
+}
+
+function unwire(feeds: WireFeeds): Map<string, Tensor> {
+  return new Map(feeds.map(([name, tensor]) => [name, fromWire(tensor)]))
+}
