@@ -1,0 +1,16 @@
+/** Model -> { model, modified }: what is done to an imported model before it is differentiated. */
+
+export { cloneGraph, cloneModel, type ClonedModel } from './clone.ts'
+export { removeDeadNodes, removeDeadNodesOf } from './dead-nodes.ts'
+export { variableValues } from './dependence.ts'
+export { applyObserved, constantValues, type Observations } from './fold-constants.ts'
+export { redirectReads, removeIdentities } from './identities.ts'
+export {
+  constantTensor,
+  liftConstants,
+  tensorOf,
+  weightOrigins,
+  type WeightOrigin,
+} from './lift-constants.ts'
+export type { Pass, PassResult } from './pass.ts'
+export { verify } from './verify.ts'
