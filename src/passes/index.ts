@@ -14,3 +14,7 @@ export {
 } from './lift-constants.ts'
 export type { Pass, PassResult } from './pass.ts'
 export { verify } from './verify.ts'
+export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from './batch-norms.ts'
+export { findLogits, type Activation, type Logits } from './find-logits.ts'
+export { setBatchSize } from './set-batch-size.ts'
+export { sourceOf } from './sources.ts'
