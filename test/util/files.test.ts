@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EnvironmentError } from '../../src/util/errors.ts'
+import { messageOf } from '../../src/util/errors.ts'
 import { AtomicFile, sweepTemporaryFiles, withAtomicFile, writeFileAtomic } from '../../src/util/files.ts'
+import { errorOf } from '../support/errors.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'swa-files-'))
 
@@ -27,10 +28,8 @@ test('a failed write leaves the old file and no temporary one', async () => {
     await file.write(Buffer.from('half'))
     throw new Error('stop')
   })
-  await failing.then(
-    () => assert.unreachable('should have thrown'),
-    (error: Error) => assert.is(error.message, 'stop'),
-  )
+  const message = await failing.then(() => 'no error', messageOf)
+  assert.is(message, 'stop')
   assert.is(await readFile(path, 'utf8'), 'new')
   assert.equal(await readdir(folder), ['a.txt'])
 })
@@ -47,14 +46,10 @@ test('positional writes fill what was appended', async () => {
 
 test('a folder that does not exist is named, with the cure', async () => {
   const path = join(folder, 'no', 'c.txt')
-  try {
-    await writeFileAtomic(path, 'x')
-    assert.unreachable('should have thrown')
-  } catch (error) {
-    assert.instance(error, EnvironmentError)
-    assert.ok(error.message.startsWith(`write ${path}: ENOENT`), error.message)
-    assert.is(error.cure, 'create the folder first')
-  }
+  const error = await errorOf(writeFileAtomic(path, 'x'))
+  assert.is(error.exitCode, 4)
+  assert.ok(error.message.startsWith(`write ${path}: ENOENT`), error.message)
+  assert.is(error.cure, 'create the folder first')
 })
 
 test('temporary files of dead processes are swept, those of living ones are not', async () => {
