@@ -1,0 +1,5 @@
+/** Reverse-mode differentiation, graph to graph. */
+
+export { differentiate, pullBack, type DifferentiateOptions } from './driver.ts'
+export { RULES } from './rules/index.ts'
+export { COMPOSITE_DOMAIN } from './rule.ts'
