@@ -18,3 +18,7 @@ export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from 
 export { findLogits, type Activation, type Logits } from './find-logits.ts'
 export { setBatchSize } from './set-batch-size.ts'
 export { sourceOf } from './sources.ts'
+export { classifyWeights, type WeightInfo, type WeightPatterns } from './classify-weights.ts'
+export { checkPatterns, matchesPattern } from './patterns.ts'
+export { refuseQuantized } from './refuse-quantized.ts'
+export type { WeightRole } from './weight-roles.ts'

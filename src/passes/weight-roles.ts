@@ -1,0 +1,180 @@
+/** What a weight is, judged by one of its uses. */
+
+import type { Tensor } from '../tensor/tensor.ts'
+import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
+import type { Use } from '../ir/topology.ts'
+import type { Value } from '../ir/value.ts'
+import { SHAPE_READERS } from './dependence.ts'
+import { tensorOf } from './lift-constants.ts'
+import { sourceOf } from './sources.ts'
+import { isMask, isSineTable } from './weight-values.ts'
+import type { WeightUse } from './weight-uses.ts'
+
+export type WeightRole = 'parameter' | 'buffer' | 'constant'
+
+export interface Judgement {
+  readonly role: WeightRole
+  /** A few words that end in the node: `weight of Conv "stem"`. */
+  readonly reason: string
+}
+
+type InputRoles = Readonly<Record<number, readonly [WeightRole, string]>>
+
+const weightAndBias: InputRoles = { 1: ['parameter', 'weight'], 2: ['parameter', 'bias'] }
+const scaleAndBias: InputRoles = { 1: ['parameter', 'scale'], 2: ['parameter', 'bias'] }
+const table: InputRoles = { 0: ['parameter', 'table'] }
+const recurrent: InputRoles = {
+  1: ['parameter', 'weight'],
+  2: ['parameter', 'recurrent weight'],
+  3: ['parameter', 'bias'],
+  5: ['constant', 'initial state'],
+  6: ['constant', 'initial state'],
+  7: ['parameter', 'peephole weight'],
+}
+const sizes: InputRoles = {
+  1: ['constant', 'size'],
+  2: ['constant', 'size'],
+  3: ['constant', 'size'],
+}
+const threshold: InputRoles = { 0: ['constant', 'threshold'], 1: ['constant', 'threshold'] }
+
+/** Operator -> inputs that say what a weight there is, whatever its size. */
+const INPUT_ROLES: Readonly<Record<string, InputRoles>> = {
+  Conv: weightAndBias,
+  ConvTranspose: weightAndBias,
+  DeformConv: { 1: ['parameter', 'weight'], 3: ['parameter', 'bias'] },
+  Gemm: { 0: ['parameter', 'matrix'], 1: ['parameter', 'matrix'], 2: ['parameter', 'bias'] },
+  MatMul: { 0: ['parameter', 'matrix'], 1: ['parameter', 'matrix'] },
+  BatchNormalization: {
+    ...scaleAndBias,
+    3: ['buffer', 'running mean'],
+    4: ['buffer', 'running variance'],
+  },
+  InstanceNormalization: scaleAndBias,
+  LayerNormalization: scaleAndBias,
+  GroupNormalization: scaleAndBias,
+  RMSNormalization: scaleAndBias,
+  PRelu: { 1: ['parameter', 'slope'] },
+  Gather: table,
+  GatherElements: table,
+  GatherND: table,
+  LSTM: recurrent,
+  GRU: recurrent,
+  RNN: recurrent,
+  Clip: { 1: ['constant', 'bound'], 2: ['constant', 'bound'] },
+  Pow: { 1: ['constant', 'exponent'] },
+  Max: { 0: ['constant', 'bound'], 1: ['constant', 'bound'] },
+  Min: { 0: ['constant', 'bound'], 1: ['constant', 'bound'] },
+  Mod: { 1: ['constant', 'divisor'] },
+  Resize: sizes,
+  Upsample: sizes,
+  Pad: { 2: ['constant', 'padding'] },
+  Range: { 0: ['constant', 'start'], 1: ['constant', 'limit'], 2: ['constant', 'step'] },
+  Dropout: { 1: ['constant', 'ratio'] },
+  OneHot: { 2: ['constant', 'on and off values'] },
+  GridSample: { 1: ['constant', 'grid'] },
+  STFT: { 2: ['constant', 'window'] },
+  NonMaxSuppression: { 3: ['constant', 'threshold'], 4: ['constant', 'threshold'] },
+  Equal: threshold,
+  Greater: threshold,
+  GreaterOrEqual: threshold,
+  Less: threshold,
+  LessOrEqual: threshold,
+}
+
+/** Operators that combine operands element by element. */
+const ELEMENTWISE: ReadonlySet<string> = new Set(['Add', 'Sub', 'Mul', 'Div', 'Sum', 'Mean', 'Where'])
+
+/** Whether a use says what a weight is even where nothing but weights is computed. */
+export function isTelling({ node, index }: Use): boolean {
+  return node.domain === ONNX_DOMAIN && INPUT_ROLES[node.opType]?.[index] !== undefined
+}
+
+type Uses = ReadonlyMap<Value, readonly Use[]>
+
+/** Judges one use of a float weight; `tensor` is resident, `uses` are those of the whole graph. */
+export function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Judgement {
+  const { node, index } = use
+  if (node.domain === ONNX_DOMAIN) {
+    if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
+    const known = INPUT_ROLES[node.opType]?.[index]
+    if (known) {
+      const fixed = known[1] === 'table' && isSineTable(tensor)
+      return fixed ? judge('constant', 'sine table of', node) : judge(known[0], `${known[1]} of`, node)
+    }
+    if (ELEMENTWISE.has(node.opType)) return judgeOperand(tensor, use, uses)
+  }
+  return tensor.size === 1
+    ? judge('constant', 'single number in', node)
+    : judge('parameter', 'operand of', node)
+}
+
+function judge(role: WeightRole, what: string, node: Node): Judgement {
+  return { role, reason: `${what} ${node.label}` }
+}
+
+function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Judgement {
+  const { node } = use
+  if (tensor.size === 1) {
+    return isBiasOfOneChannel(tensor, use)
+      ? judge('parameter', 'bias in', node)
+      : judge('constant', 'single number in', node)
+  }
+  const perChannel = tensor.dims.filter(dim => dim > 1).length === 1
+  if (perChannel && isPreprocessing(use)) return judge('constant', 'normalises the input in', node)
+  if (perChannel && isVariance(use))
+    return judge('buffer', 'variance of a decomposed batch normalization in', node)
+  if (perChannel && isMean(use, uses))
+    return judge('buffer', 'mean of a decomposed batch normalization in', node)
+  if (isMask(tensor)) return judge('constant', 'mask in', node)
+  if (isSineTable(tensor)) return judge('constant', 'sine table in', node)
+  return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
+}
+
+/** The operand that an elementwise node combines the weight with. */
+function partner({ node, index }: Use): Value | null {
+  return node.inputs.find((_, i) => i !== index && !(node.opType === 'Where' && i === 0)) ?? null
+}
+
+/** `Add(MatMul(x, w), b)` with one output channel: b has one element and is a bias all the same. */
+function isBiasOfOneChannel(tensor: Tensor, use: WeightUse): boolean {
+  if (use.node.opType !== 'Add' || tensor.dims.length === 0) return false
+  const linear = partner(use)?.producer
+  if (!linear || !['MatMul', 'Gemm', 'Conv'].includes(linear.opType)) return false
+  const weight = tensorOf(sourceOf(linear.input(1)))
+  if (!weight) return false
+  const outputsFirst = linear.opType === 'Conv' || linear.int('transB', 0) === 1
+  return (outputsFirst ? weight.dims[0] : weight.dims.at(-1)) === 1
+}
+
+const ARITHMETIC: ReadonlySet<string> = new Set(['Add', 'Sub', 'Mul', 'Div', 'Transpose'])
+
+/** Whether nothing but arithmetic with constants lies between a fed input and this use. */
+function isPreprocessing(use: WeightUse): boolean {
+  let value = partner(use)
+  for (;;) {
+    if (!value) return false
+    value = sourceOf(value)
+    const node: Node | null = value.producer
+    if (!node) return value.tensor === null
+    if (node.domain !== ONNX_DOMAIN || !ARITHMETIC.has(node.opType)) return false
+    value = node.inputs.find(input => input && !tensorOf(input)) ?? null
+  }
+}
+
+/** `x / Sqrt(v + epsilon)`, also as a product with the reciprocal. */
+function isVariance({ node, index, path }: WeightUse): boolean {
+  const operators = path.map(step => step.opType)
+  const root = operators.findIndex(opType => opType === 'Sqrt' || opType === 'Pow')
+  if (root < 1 || operators[root - 1] !== 'Add') return false
+  return node.opType === 'Mul' || (node.opType === 'Div' && index === 1)
+}
+
+/** `(x - m) / Sqrt(v + epsilon)`: the difference goes straight to the division by a standard deviation. */
+function isMean({ node, index, path }: WeightUse, uses: Uses): boolean {
+  if (node.opType !== 'Sub' || index !== 1 || path.some(step => step.opType === 'Mul')) return false
+  return (uses.get(node.output(0)) ?? []).some(next => {
+    const divisor = next.node.opType === 'Div' ? next.node.input(1) : null
+    return next.index === 0 && divisor !== null && sourceOf(divisor).producer?.opType === 'Sqrt'
+  })
+}

@@ -1,0 +1,48 @@
+/** What the numbers of a tensor give away: masks and sine tables are made, not learned. */
+
+import type { Tensor } from '../tensor/tensor.ts'
+
+/** Above this magnitude a negative number switches something off; nothing learned is as large. */
+const SWITCHED_OFF = -1e3
+
+/** Both of 0 and 1, or both of 0 and minus "infinity", and nothing else. */
+export function isMask(tensor: Tensor): boolean {
+  const seen = new Set<number>()
+  for (const value of tensor.toNumbers()) {
+    seen.add(value)
+    if (seen.size > 2) return false
+  }
+  if (seen.size !== 2 || !seen.has(0)) return false
+  return seen.has(1) || [...seen].some(value => value <= SWITCHED_OFF)
+}
+
+const TOLERANCE = 2e-3
+
+/**
+ * A table of sines and cosines of the position, as in fixed position embeddings. Every column c of such a table obeys
+ * `v[p+1] + v[p-1] = 2 cos(w) v[p]`, which learned numbers do not.
+ */
+export function isSineTable(tensor: Tensor): boolean {
+  const dims = tensor.dims.filter(dim => dim > 1)
+  const [rows, columns] = [dims[0] ?? 0, dims[1] ?? 0]
+  if (dims.length !== 2 || rows < 8 || columns < 2) return false
+  const values = tensor.toNumbers()
+  if (values.some(value => !(Math.abs(value) <= 1 + TOLERANCE))) return false
+  const at = (row: number, column: number) => values[row * columns + column]!
+  let turning = 0
+  for (let column = 0; column < columns; column++) {
+    let product = 0
+    let square = 0
+    for (let row = 1; row < rows - 1; row++) {
+      product += at(row, column) * (at(row - 1, column) + at(row + 1, column))
+      square += at(row, column) ** 2
+    }
+    const twiceCos = square === 0 ? 0 : product / square
+    for (let row = 1; row < rows - 1; row++) {
+      const rest = at(row - 1, column) + at(row + 1, column) - twiceCos * at(row, column)
+      if (Math.abs(rest) > TOLERANCE) return false
+    }
+    if (square > 0 && Math.abs(twiceCos) < 1.9) turning++
+  }
+  return turning > 0
+}
