@@ -1,4 +1,4 @@
-/** Loads onnxruntime-node, with its telemetry off: the decision is latched when the library is loaded. */
+/** Loads onnxruntime-node; only session threads do, after the main thread has switched telemetry off (telemetry.ts). */
 
 import type * as Ort from 'onnxruntime-node'
 import { EnvironmentError, messageOf } from '../../util/errors.ts'
@@ -6,7 +6,6 @@ import { EnvironmentError, messageOf } from '../../util/errors.ts'
 export type OrtModule = typeof Ort
 
 export async function loadOrt(): Promise<OrtModule> {
-  process.env['ORT_DISABLE_TELEMETRY'] = '1'
   try {
     const module = (await import('onnxruntime-node')) as OrtModule & { default?: OrtModule }
     return module.default ?? module

@@ -14,6 +14,7 @@ import {
   type Response,
   type WireFeeds,
 } from './messages.ts'
+import { disableTelemetry } from './telemetry.ts'
 
 interface Pending {
   readonly resolve: (result: never) => void
@@ -28,6 +29,7 @@ class SessionThread {
   #failure: Error | null = null
 
   constructor() {
+    disableTelemetry()
     // Under tsx the source runs as TypeScript; in the package it is JavaScript.
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js'
     this.#worker = new Worker(new URL(file, import.meta.url))

@@ -1,0 +1,101 @@
+/** Results on stdout, everything else on stderr: log lines, warnings, one live progress line on a terminal. */
+
+import pc from 'picocolors'
+import { formatDuration } from '../util/format.ts'
+
+export interface ProgressState {
+  /** What is going on, e.g. `train`. */
+  readonly label: string
+  readonly done: number
+  readonly total: number
+  /** What is counted, e.g. `steps`. */
+  readonly unit: string
+  /** Anything worth showing, e.g. `loss 0.123`. */
+  readonly detail?: string
+}
+
+/** Lines between redraws of a plain log, in milliseconds. */
+const PLAIN_INTERVAL_MS = 5000
+const REDRAW_INTERVAL_MS = 100
+
+export class Terminal {
+  readonly #json: boolean
+  readonly #live: boolean
+  #lineShown = false
+  #lastDraw = 0
+  #label = ''
+  #startedAt = 0
+  #startedDone = 0
+
+  /** `json`: results are one JSON document on stdout. */
+  constructor(options: { json: boolean }) {
+    this.#json = options.json
+    this.#live = process.stderr.isTTY && process.env['TERM'] !== 'dumb'
+  }
+
+  /** A result: text for people, or the document with --json. */
+  result(text: string, document: unknown): void {
+    this.#clear()
+    process.stdout.write(this.#json ? `${JSON.stringify(document, null, 2)}\n` : `${text}\n`)
+  }
+
+  info(message: string): void {
+    this.#line(message)
+  }
+
+  warn(message: string): void {
+    this.#line(`${pc.yellow('warning:')} ${message}`)
+  }
+
+  error(message: string, cure?: string): void {
+    this.#line(`${pc.red('error:')} ${message}`)
+    if (cure) this.#line(`  ${pc.cyan('help:')} ${cure}`)
+  }
+
+  /** Shows progress: redraws one line on a terminal, prints a line every few seconds elsewhere. */
+  progress(state: ProgressState): void {
+    const now = performance.now()
+    if (state.label !== this.#label) {
+      this.#label = state.label
+      this.#startedAt = now
+      this.#startedDone = state.done
+      this.#lastDraw = this.#live ? 0 : now
+    }
+    const last = state.done >= state.total
+    const interval = this.#live ? REDRAW_INTERVAL_MS : PLAIN_INTERVAL_MS
+    if (now - this.#lastDraw < interval && !(last && this.#live)) return
+    this.#lastDraw = now
+    const line = this.#describe(state, (now - this.#startedAt) / 1000)
+    if (!this.#live) {
+      process.stderr.write(`${line}\n`)
+      return
+    }
+    const width = process.stderr.columns || 80
+    process.stderr.write(`\r\x1b[K${line.slice(0, width - 1)}`)
+    this.#lineShown = true
+  }
+
+  /** Ends the live line. */
+  done(): void {
+    this.#clear()
+    this.#label = ''
+  }
+
+  #describe({ label, done, total, unit, detail }: ProgressState, seconds: number): string {
+    const rate = seconds > 0 ? (done - this.#startedDone) / seconds : 0
+    const percent = total > 0 ? Math.floor((100 * done) / total) : 100
+    const speed = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2)
+    const eta = rate > 0 ? `, ${formatDuration((total - done) / rate)} left` : ''
+    return `${label} ${percent}% (${done}/${total} ${unit}, ${speed}/s${eta})${detail ? `  ${detail}` : ''}`
+  }
+
+  #line(text: string): void {
+    this.#clear()
+    process.stderr.write(`${text}\n`)
+  }
+
+  #clear(): void {
+    if (this.#lineShown) process.stderr.write('\r\x1b[K')
+    this.#lineShown = false
+  }
+}

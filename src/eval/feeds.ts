@@ -1,0 +1,68 @@
+/** From batches of a data set to the feeds of a model: names, batch size, shape. */
+
+import type { Feeds, Port } from '../runtime/engine.ts'
+import { byteLengthOf } from '../tensor/dtype.ts'
+import { formatShape, sizeOf } from '../tensor/shape.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { InputError } from '../util/errors.ts'
+
+/** The batch size that a model insists on; null when it takes any. */
+export function fixedBatchSize(inputs: readonly Port[]): number | null {
+  const dims = inputs.map(input => input.shape[0]).filter(dim => typeof dim === 'number' && dim > 0)
+  return (dims[0] as number | undefined) ?? null
+}
+
+/** Data fields are named by model input, or by a decimal number: the model's input at that position. */
+export function bindInputs(
+  batch: ReadonlyMap<string, Tensor>,
+  inputs: readonly Pick<Port, 'name' | 'shape'>[],
+): Map<string, Tensor> {
+  const feeds = new Map<string, Tensor>()
+  for (const [field, tensor] of batch) {
+    const port =
+      inputs.find(input => input.name === field) ?? (/^\d+$/.test(field) ? inputs[Number(field)] : undefined)
+    if (!port) {
+      throw new InputError(
+        `data: no model input is called "${field}", found ${inputs.map(input => input.name).join(', ')}`,
+      )
+    }
+    checkShape(port, tensor)
+    feeds.set(port.name, tensor)
+  }
+  const missing = inputs.filter(input => !feeds.has(input.name))
+  if (missing.length > 0) {
+    throw new InputError(
+      `data: nothing feeds the model's input ${missing.map(input => `"${input.name}"`).join(', ')}`,
+    )
+  }
+  return feeds
+}
+
+/** Rows up to the model's fixed batch size, filled with copies of the last one; the caller ignores what they give. */
+export function padBatch(feeds: Feeds, size: number): Map<string, Tensor> {
+  return new Map(
+    [...feeds].map(([name, tensor]) => {
+      const [count = 0, ...rest] = tensor.dims
+      if (count >= size) return [name, tensor] as const
+      const row = byteLengthOf(tensor.dtype, sizeOf(rest))
+      const bytes = new Uint8Array(row * size)
+      const given = tensor.data as Uint8Array
+      bytes.set(given)
+      for (let i = count; i < size; i++) bytes.set(given.subarray((count - 1) * row, count * row), i * row)
+      return [name, new Tensor(tensor.dtype, [size, ...rest], bytes)] as const
+    }),
+  )
+}
+
+function checkShape(port: Pick<Port, 'name' | 'shape'>, tensor: Tensor): void {
+  const wanted = port.shape.slice(1)
+  const found = tensor.dims.slice(1)
+  const fits =
+    port.shape.length === tensor.dims.length &&
+    wanted.every((dim, i) => typeof dim !== 'number' || dim < 0 || dim === found[i])
+  if (fits || port.shape.length === 0) return
+  throw new InputError(
+    `data: input "${port.name}" takes ${formatShape(port.shape)}, a batch of the data has ${formatShape(tensor.dims)}`,
+    { cure: 'set the size and channels of the images with --size, --channels or --transforms' },
+  )
+}

@@ -1,0 +1,118 @@
+/**
+ * Shapes and constants are observed, not inferred: ONNX Runtime says the types it knows, and one unoptimised run gives
+ * the shapes it could not infer and the values of shape-computing sub-graphs.
+ */
+
+import { Builder } from '../ir/builder.ts'
+import { Graph, Model } from '../ir/graph.ts'
+import { Node } from '../ir/node.ts'
+import { readsOf } from '../ir/topology.ts'
+import { Value, type TensorType } from '../ir/value.ts'
+import { InputError, messageOf } from '../util/errors.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Engine, Feeds, Runner } from './engine.ts'
+import { serializeModel } from '../serde/index.ts'
+
+export interface Observations {
+  /** Type and static shape of every value that a node of the main graph makes. */
+  readonly types: ReadonlyMap<string, TensorType>
+  /** Elements of the values asked for. */
+  readonly values: ReadonlyMap<string, Tensor>
+}
+
+/**
+ * Observes a model for one set of input shapes.
+ *
+ * @param model its inputs have static shapes; it is not changed
+ * @param feeds one value for each input, of those shapes
+ * @param wanted values whose elements are asked for (constants to be folded)
+ */
+export async function observe(
+  engine: Engine,
+  model: Model,
+  feeds: Feeds,
+  wanted: readonly Value[],
+): Promise<Observations> {
+  const produced = model.graph.nodes.flatMap(node => node.outputs.filter(output => output !== null))
+  const types = await inferTypes(engine, model, produced)
+  const unknown = produced.filter(value => {
+    const type = types.get(value.name)
+    return type !== undefined && !type.shape!.every(dim => typeof dim === 'number')
+  })
+  const values = new Map<string, Tensor>()
+  if (unknown.length === 0 && wanted.length === 0) return { types, values }
+
+  const op = new Builder(namesIn(model.graph))
+  const shapeOf = new Map(
+    unknown.map(value => {
+      const name = op.uniqueName(`${value.name}/observed_shape`)
+      const output = Value.typed(name, 'int64', [null])
+      op.nodes.push(new Node('Shape', [value], [output], { name }))
+      return [output.name, value.name] as const
+    }),
+  )
+  const outputs = [...op.nodes.map(node => node.output(0)), ...wanted]
+  const runner = await open(engine, withOutputs(model, outputs, op.nodes))
+  try {
+    const used = new Map([...feeds].filter(([name]) => runner.inputs.some(input => input.name === name)))
+    for (const [name, tensor] of await runner.run(used)) {
+      const observed = shapeOf.get(name)
+      if (observed === undefined) values.set(name, tensor)
+      else types.set(observed, { ...types.get(observed)!, shape: tensor.toNumbers() })
+    }
+  } catch (error) {
+    throw new InputError(`model: a forward pass on the training batch failed: ${messageOf(error)}`, {
+      cause: error,
+      cure: 'check that the data has the shape the model expects, and that the model accepts this batch size',
+    })
+  } finally {
+    await runner.close()
+  }
+  return { types, values }
+}
+
+/** Opens the model with every value as an output, just to read the types that ONNX Runtime gives them. */
+async function inferTypes(
+  engine: Engine,
+  model: Model,
+  produced: readonly Value[],
+): Promise<Map<string, TensorType>> {
+  const runner = await open(engine, withOutputs(model, produced, []))
+  const types = new Map<string, TensorType>()
+  for (const { name, dtype, shape } of runner.outputs)
+    if (dtype) types.set(name, { kind: 'tensor', dtype, shape })
+  await runner.close()
+  return types
+}
+
+async function open(engine: Engine, model: Model): Promise<Runner> {
+  try {
+    return await engine.openRunner(await serializeModel(model), { optimization: 'disabled' })
+  } catch (error) {
+    throw new InputError(`model: ONNX Runtime cannot load the graph: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+/** The same model with other outputs, all of unstated type, and a few nodes more; nodes nobody needs are left out. */
+function withOutputs(model: Model, outputs: readonly Value[], extra: readonly Node[]): Model {
+  const graph = new Graph(model.graph.name)
+  const needed = new Set<Node>()
+  const pending = outputs.flatMap(value => value.producer ?? [])
+  for (let node = pending.pop(); node; node = pending.pop()) {
+    if (needed.has(node)) continue
+    needed.add(node)
+    for (const value of readsOf(node)) if (value.producer) pending.push(value.producer)
+  }
+  graph.inputs = model.graph.inputs
+  graph.initializers = model.graph.initializers
+  graph.nodes = [...model.graph.nodes, ...extra].filter(node => needed.has(node))
+  graph.outputs = outputs.map(value => new Value(value.name))
+  const copy = new Model(graph, model.irVersion, model.opsetImports)
+  copy.functions = model.functions
+  return copy
+}
+
+function namesIn(graph: Graph): string[] {
+  const values = [...graph.inputs, ...graph.initializers, ...graph.nodes.flatMap(node => node.outputs)]
+  return values.flatMap(value => value?.name ?? [])
+}

@@ -1,0 +1,140 @@
+/**
+ * From an imported model to a graph that can be differentiated: a copy in which constants are folded, every value has a
+ * static shape, and parameters, running statistics and logits are known.
+ */
+
+import type { Model } from '../ir/graph.ts'
+import type { Value } from '../ir/value.ts'
+import {
+  applyObserved,
+  classifyWeights,
+  cloneModel,
+  constantValues,
+  findBatchNorms,
+  findLogits,
+  liftConstants,
+  raiseOpset,
+  refuseQuantized,
+  setBatchSize,
+  type Activation,
+  type BatchNormSite,
+  type WeightPatterns,
+} from '../passes/index.ts'
+import type { Engine, Feeds } from '../runtime/engine.ts'
+import { observe } from '../runtime/observe.ts'
+import { DTYPES } from '../tensor/dtype.ts'
+import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { UnsupportedError } from '../util/errors.ts'
+
+/** Programs are written in this opset, or in the model's own where that is newer. */
+export const PROGRAM_OPSET = 18
+
+/** A weight of the training graph and the tensor of the file that it came from. */
+export interface TrainedWeight {
+  readonly name: string
+  readonly value: Value
+  /** As the file holds it: the key under which a writer replaces it. */
+  readonly tensor: Tensor
+}
+
+export interface TrainingGraph {
+  readonly model: Model
+  readonly opset: number
+  readonly parameters: readonly TrainedWeight[]
+  readonly batchNorms: readonly BatchNormSite[]
+  /** Running mean or variance -> the file's tensor. */
+  readonly statistics: ReadonlyMap<Value, TrainedWeight>
+  readonly inputs: readonly Value[]
+  /** What the loss attaches to, and what the model applies after it. */
+  readonly logits: Value
+  readonly activation: Activation
+  readonly activationAxis: number | null
+  /** Remarks for the person. */
+  readonly notes: readonly string[]
+}
+
+export interface PrepareOptions {
+  readonly batchSize: number
+  readonly inputShapes?: ReadonlyMap<string, Shape>
+  readonly output?: string
+  readonly patterns?: WeightPatterns
+}
+
+/** Makes the training graph of a model; the model itself is not changed. */
+export async function prepareTraining(
+  engine: Engine,
+  source: Model,
+  options: PrepareOptions,
+): Promise<TrainingGraph> {
+  // 1. A copy of one opset, whose weights are all initializers.
+  refuseQuantized(source)
+  const { model } = cloneModel(source)
+  const { origins } = liftConstants(model)
+  raiseOpset(model, PROGRAM_OPSET)
+  setBatchSize(model, options.batchSize, options.inputShapes)
+
+  // 2. Which weights train, which are statistics; the loss goes before a trailing activation.
+  const weights = classifyWeights(model, options.patterns)
+  const named = new Map<Value, TrainedWeight>()
+  for (const { value, name } of weights) {
+    const tensor = origins.get(value)?.tensor
+    if (tensor) named.set(value, { name, value, tensor })
+  }
+  const parameters = weights
+    .filter(weight => weight.trainable)
+    .flatMap(weight => named.get(weight.value) ?? [])
+  for (const { name, value } of parameters) {
+    if (value.dtype === 'float32') continue
+    throw new UnsupportedError(
+      `model: parameter "${name}" is ${value.dtype}, only float32 parameters are trained`,
+      {
+        cure: 'convert the model to float32, or freeze the parameter with --freeze',
+      },
+    )
+  }
+  const batchNorms = findBatchNorms(model)
+  const logits = findLogits(model, options.output)
+  model.graph.outputs = [logits.value]
+
+  // 3. Observe shapes and constants on one batch, then fold.
+  const variable = [
+    ...parameters.map(({ value }) => value),
+    ...batchNorms.flatMap(site => [site.mean, site.variance]),
+  ]
+  const feeds = sampleFeeds(model.graph.feeds)
+  const observations = await observe(engine, model, feeds, constantValues(model.graph, variable))
+  const { unobserved } = applyObserved(model, observations)
+  const open = unobserved.find(value => value.type?.kind === 'tensor')
+  if (open)
+    throw new UnsupportedError(`model: the shape of ${open.toString()} is not known on a batch of the data`)
+  const used = new Set(model.graph.nodes.flatMap(node => node.inputs))
+  return {
+    model,
+    opset: model.opset,
+    parameters: parameters.filter(({ value }) => used.has(value)),
+    batchNorms: batchNorms.filter(({ node }) => model.graph.nodes.includes(node)),
+    statistics: named,
+    inputs: model.graph.feeds,
+    logits: model.graph.outputs[0]!,
+    activation: logits.activation,
+    activationAxis: logits.axis,
+    notes: logits.notes,
+  }
+}
+
+/** One batch of ordinary numbers: only shapes are looked at. */
+function sampleFeeds(inputs: readonly Value[]): Feeds {
+  return new Map(
+    inputs.map(input => {
+      const { dtype, shape } = input
+      if (DTYPES[dtype].bits < 8) {
+        throw new UnsupportedError(
+          `model: input ${input.toString()} cannot be fed, found ${dtype}${formatShape(shape)}`,
+        )
+      }
+      const zeros = new Uint8Array((sizeOf(shape) * DTYPES[dtype].bits) / 8)
+      return [input.name, new Tensor(dtype, shape, zeros)] as const
+    }),
+  )
+}

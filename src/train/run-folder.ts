@@ -1,0 +1,218 @@
+/**
+ * A run on disk. Every file appears whole or not at all; what resume needs is one state generation, whose manifest is
+ * written last. Two generations are kept, so that a damaged one falls back to the one before.
+ */
+
+import { createHash } from 'node:crypto'
+import { createReadStream, existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { openSafetensors, writeSafetensors } from '../serde/index.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { InputError, UsageError } from '../util/errors.ts'
+import { sweepTemporaryFiles, writeFileAtomic } from '../util/files.ts'
+
+/** Names inside a run folder. */
+export class RunFolder {
+  readonly path: string
+  constructor(path: string) {
+    this.path = path
+  }
+
+  get config(): string {
+    return join(this.path, 'config.json')
+  }
+  get metrics(): string {
+    return join(this.path, 'metrics.jsonl')
+  }
+  get average(): string {
+    return join(this.path, 'average.safetensors')
+  }
+  get manifest(): string {
+    return join(this.path, 'manifest.json')
+  }
+  get snapshots(): string {
+    return join(this.path, 'snapshots')
+  }
+  get state(): string {
+    return join(this.path, 'state')
+  }
+  file(name: string): string {
+    return join(this.path, name)
+  }
+  snapshot(step: number): string {
+    return join(this.snapshots, `step-${step}.safetensors`)
+  }
+}
+
+/** What resume needs beside tensors; JSON. */
+export interface Progress {
+  /** Optimizer steps done. */
+  readonly step: number
+  /** Bytes of metrics.jsonl that belong to these steps: what a killed run wrote behind them is cut off. */
+  readonly metricsBytes: number
+  /** Steps at which snapshots were taken. */
+  readonly snapshots: readonly number[]
+  /** The best snapshot so far by validation, if any was validated. */
+  readonly best: { readonly step: number; readonly score: number } | null
+  /** Sums over the unfinished reporting interval. */
+  readonly pending: { readonly loss: number; readonly correct: number; readonly steps: number }
+  readonly finished: boolean
+}
+
+interface StateManifest {
+  readonly progress: Progress
+  /** File name -> SHA-256. */
+  readonly files: Readonly<Record<string, string>>
+}
+
+const GENERATION = /^manifest-(\d+)\.json$/
+
+/**
+ * Makes a run folder, or opens one for resuming.
+ *
+ * @param config the resolved plan; a folder that holds another one is refused, with the difference shown
+ * @returns whether there was a run already
+ */
+export async function openRunFolder(run: RunFolder, config: unknown): Promise<{ resumed: boolean }> {
+  await mkdir(run.snapshots, { recursive: true })
+  await mkdir(run.state, { recursive: true })
+  for (const folder of [run.path, run.snapshots, run.state]) await sweepTemporaryFiles(folder)
+  const text = `${JSON.stringify(config, null, 2)}\n`
+  if (!existsSync(run.config)) {
+    await writeFileAtomic(run.config, text)
+    return { resumed: false }
+  }
+  const known = parseJson(await readFile(run.config, 'utf8'), run.config)
+  const differences = differencesOf(known, JSON.parse(text), '')
+  if (differences.length > 0) {
+    throw new UsageError(
+      `run ${run.path}: the folder holds a run with another plan:\n  ${differences.join('\n  ')}`,
+      {
+        cure: 'give the options of that run to resume it, or another --run folder to start anew',
+      },
+    )
+  }
+  return { resumed: true }
+}
+
+/** `path: was X, now Y` for each leaf in which two JSON values differ. */
+export function differencesOf(was: unknown, now: unknown, path: string): string[] {
+  const isObject = (value: unknown): value is Record<string, unknown> =>
+    typeof value === 'object' && value !== null
+  if (isObject(was) && isObject(now) && Array.isArray(was) === Array.isArray(now)) {
+    const keys = [...new Set([...Object.keys(was), ...Object.keys(now)])]
+    return keys.flatMap(key => differencesOf(was[key], now[key], path ? `${path}.${key}` : key))
+  }
+  if (Object.is(was, now)) return []
+  return [`${path}: was ${JSON.stringify(was) ?? 'absent'}, now ${JSON.stringify(now) ?? 'absent'}`]
+}
+
+/** Writes a state generation: tensors first, the manifest last; then removes all but the newest two. */
+export async function saveState(
+  run: RunFolder,
+  progress: Progress,
+  tensors: ReadonlyMap<string, Tensor>,
+  writeMore: readonly { readonly name: string; readonly write: (path: string) => Promise<void> }[],
+): Promise<void> {
+  const { step } = progress
+  const writers = [
+    { name: 'tensors', write: (path: string) => writeSafetensors(path, tensors) },
+    ...writeMore,
+  ]
+  const files: Record<string, string> = {}
+  for (const { name, write } of writers) {
+    const path = join(run.state, `${name}-${step}.safetensors`)
+    await write(path)
+    files[basename(path)] = await sha256File(path)
+  }
+  const manifest: StateManifest = { progress, files }
+  await writeFileAtomic(join(run.state, `manifest-${step}.json`), `${JSON.stringify(manifest, null, 2)}\n`)
+  const generations = await listGenerations(run)
+  for (const old of generations.slice(2)) await removeGeneration(run, old)
+}
+
+export interface SavedState {
+  readonly progress: Progress
+  readonly tensors: Map<string, Tensor>
+  /** Path of a file written by `writeMore`. */
+  path(name: string): string
+}
+
+/** Loads the newest state generation that verifies; null when there is none. */
+export async function loadState(run: RunFolder): Promise<SavedState | null> {
+  const damaged: string[] = []
+  for (const step of await listGenerations(run)) {
+    const manifest = parseJson(
+      await readFile(join(run.state, `manifest-${step}.json`), 'utf8'),
+      run.state,
+    ) as StateManifest
+    const wrong: string[] = []
+    for (const [name, hash] of Object.entries(manifest.files)) {
+      const path = join(run.state, name)
+      if (!existsSync(path) || (await sha256File(path)) !== hash) wrong.push(name)
+    }
+    if (wrong.length > 0) {
+      damaged.push(...wrong)
+      continue
+    }
+    return {
+      progress: manifest.progress,
+      tensors: await readAll(join(run.state, `tensors-${step}.safetensors`)),
+      path: name => join(run.state, `${name}-${step}.safetensors`),
+    }
+  }
+  if (damaged.length > 0) {
+    throw new InputError(`run ${run.path}: the saved state is damaged: ${damaged.join(', ')}`, {
+      cure: 'start anew in another --run folder; the snapshots in this one can still be averaged',
+    })
+  }
+  return null
+}
+
+/** Removes what a killed run left behind its last saved state: later snapshots and lines of the metrics log. */
+export async function rewind(run: RunFolder, progress: Progress): Promise<void> {
+  const keep = new Set(progress.snapshots.map(step => basename(run.snapshot(step))))
+  for (const name of await readdir(run.snapshots)) if (!keep.has(name)) await rm(join(run.snapshots, name))
+  if (existsSync(run.metrics)) await truncate(run.metrics, progress.metricsBytes)
+}
+
+/** All tensors of a safetensors file, in memory. */
+export async function readAll(path: string): Promise<Map<string, Tensor>> {
+  const file = await openSafetensors(path)
+  try {
+    const loaded = new Map<string, Tensor>()
+    for (const [name, tensor] of file.tensors) loaded.set(name, await tensor.load())
+    return loaded
+  } finally {
+    await file.close()
+  }
+}
+
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer)
+  return hash.digest('hex')
+}
+
+/** Steps of the state generations, newest first. */
+async function listGenerations(run: RunFolder): Promise<number[]> {
+  const steps = (await readdir(run.state)).flatMap(name => GENERATION.exec(name)?.[1] ?? [])
+  return steps.map(Number).sort((a, b) => b - a)
+}
+
+async function removeGeneration(run: RunFolder, step: number): Promise<void> {
+  // The manifest goes first: a generation without one does not exist.
+  await rm(join(run.state, `manifest-${step}.json`), { force: true })
+  for (const name of await readdir(run.state)) {
+    if (name.endsWith(`-${step}.safetensors`)) await rm(join(run.state, name), { force: true })
+  }
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new InputError(`${where}: not valid JSON`, { cause: error })
+  }
+}
