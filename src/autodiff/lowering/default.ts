@@ -1,0 +1,23 @@
+/** The lowering of each composite that holds for any engine; engines replace rows by what they do better. */
+
+import { convInputGradByTranspose, convWeightGradByMatMul } from './convolution.ts'
+import type { CompositeLowerings } from './lower.ts'
+import { sigmoidCrossEntropyByParts, softmaxCrossEntropyByParts } from './loss.ts'
+import {
+  batchNormTrainByInference,
+  batchNormTrainGradByChannel,
+  layerNormGradByStatistics,
+} from './normalization.ts'
+import { averagePoolGradByMatMul, maxPoolGradByIndices } from './pooling.ts'
+
+export const COMPOSITE_LOWERINGS: CompositeLowerings = {
+  ConvInputGrad: convInputGradByTranspose,
+  ConvWeightGrad: convWeightGradByMatMul,
+  MaxPoolGrad: maxPoolGradByIndices,
+  AveragePoolGrad: averagePoolGradByMatMul,
+  BatchNormTrain: batchNormTrainByInference,
+  BatchNormTrainGrad: batchNormTrainGradByChannel,
+  LayerNormGrad: layerNormGradByStatistics,
+  SoftmaxCrossEntropy: softmaxCrossEntropyByParts,
+  SigmoidCrossEntropy: sigmoidCrossEntropyByParts,
+}

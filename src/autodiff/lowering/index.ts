@@ -1,0 +1,4 @@
+/** Composites to standard operators. */
+
+export { COMPOSITE_LOWERINGS } from './default.ts'
+export { lowerComposites, type CompositeLowerings, type Lowering, type LoweringContext } from './lower.ts'

@@ -1,0 +1,124 @@
+/** Gradients of the normalizations. */
+
+import type { Value } from '../../ir/value.ts'
+import { normalizeAxis, sizeOf } from '../../tensor/shape.ts'
+import { invariant, UnsupportedError } from '../../util/errors.ts'
+import { batchNormTrainGrad, compositeKey, layerNormGrad } from '../composites.ts'
+import { rule, type GradientRule, type RuleContext, type RuleTable } from '../rule.ts'
+import { rsqrt, standardize, standardizeGrad } from '../standardize.ts'
+import { sumTo } from '../unbroadcast.ts'
+import { range } from './common.ts'
+
+/**
+ * Frozen statistics: y = (x − mean) · r · scale + bias with r = 1 / √(var + epsilon) per channel, so
+ * dx = dy · scale · r, dscale = r · Σ dy · (x − mean), dbias = Σ dy.
+ */
+const BatchNormalization: GradientRule = context => {
+  const { op, node, dy } = context
+  if (node.int('training_mode', 0) !== 0 || node.outputs[1]) {
+    throw new UnsupportedError(
+      `gradient: ${node.label} is in training form, expected BatchNormTrain in its place`,
+      {
+        cure: 'replace it by toTrainingBatchNorm before differentiating',
+      },
+    )
+  }
+  const [x, scale, mean, variance] = [0, 1, 3, 4].map(i => node.input(i)) as [Value, Value, Value, Value]
+  const r = rsqrt(op, variance, node.float('epsilon', 1e-5))
+  const perChannel = [scale.shape[0]!, ...x.shape.slice(2).map(() => 1)]
+  const others = range(x.rank).filter(axis => axis !== 1)
+  const dscale = () => {
+    const centered = op.Sub(x, op.Reshape(mean, perChannel))
+    return op.Mul(r, op.ReduceSum(op.Mul(dy, centered), others, false))
+  }
+  return [
+    context.needs(0) ? op.Mul(dy, op.Reshape(op.Mul(scale, r), perChannel)) : null,
+    context.needs(1) ? dscale() : null,
+    context.needs(2) ? op.ReduceSum(dy, others, false) : null,
+    null,
+    null,
+  ]
+}
+
+const BatchNormTrain: GradientRule = context => {
+  const { op, node, dy, grads } = context
+  invariant(!grads[1] && !grads[2], `${node.label}: batch statistics carry no gradient`)
+  const [x, scale, mean, variance] = [node.input(0), node.input(1), node.output(1), node.output(2)]
+  const needs = [context.needs(0), context.needs(1), context.needs(2)] as const
+  return batchNormTrainGrad(op, { dy, x, scale, mean, variance }, node.float('epsilon', 1e-5), needs)
+}
+
+const LayerNormalization: GradientRule = context => {
+  const { op, node, dy, grads } = context
+  if (grads[1] ?? grads[2]) {
+    throw new UnsupportedError(`gradient: Mean and InvStdDev of ${node.label} are used, expected only Y`)
+  }
+  const [x, scale, y] = [node.input(0), node.input(1), node.output(0)]
+  const attributes = {
+    axis: normalizeAxis(node.int('axis', -1), x.rank, node.label),
+    epsilon: node.float('epsilon', 1e-5),
+  }
+  const inputs = { dy, x, scale, y, bias: node.inputs[2]?.shape ?? scale.shape }
+  const needs = [context.needs(0), context.needs(1), context.needs(2)] as const
+  return layerNormGrad(op, inputs, attributes, needs)
+}
+
+/**
+ * y = x · r · scale with r = 1 / √(mean(x²) + epsilon): with g = dy · scale and x̂ = x · r,
+ * dx = r · (g − x̂ · mean(g · x̂)).
+ */
+const RMSNormalization: GradientRule = context => {
+  const { op, node, dy } = context
+  const [x, scale] = [node.input(0), node.input(1)]
+  const first = normalizeAxis(node.int('axis', -1), x.rank, node.label)
+  const axes = range(x.rank).slice(first)
+  const r = rsqrt(op, op.ReduceMean(op.Mul(x, x), axes), node.float('epsilon', 1e-5))
+  const xhat = op.Mul(x, r)
+  const dx = () => {
+    const g = op.Mul(dy, scale)
+    return op.Mul(r, op.Sub(g, op.Mul(xhat, op.ReduceMean(op.Mul(g, xhat), axes))))
+  }
+  return [context.needs(0) ? dx() : null, context.needs(1) ? sumTo(op, op.Mul(dy, xhat), scale.shape) : null]
+}
+
+/** Standardization of each group of channels of each sample; scale and bias per channel or per group. */
+function groupNormalization(context: RuleContext, groups: number): (Value | null)[] {
+  const { op, node, dy } = context
+  const [x, scale] = [node.input(0), node.input(1)]
+  const n = x.shape[0]!
+  const units = scale.shape[0]!
+  const size = sizeOf(x.shape)
+  const grouped = [n, groups, size / (n * groups)]
+  const scaled = [n, units, size / (n * units)]
+  const dyScaled = op.Reshape(dy, scaled)
+  const standardized = standardize(op, op.Reshape(x, grouped), [2], node.float('epsilon', 1e-5))
+  const dx = () => {
+    const g = op.Reshape(op.Mul(dyScaled, op.Reshape(scale, [units, 1])), grouped)
+    return op.Reshape(standardizeGrad(op, g, standardized, [2]), x.shape)
+  }
+  const dscale = () => op.ReduceSum(op.Mul(dyScaled, op.Reshape(standardized.xhat, scaled)), [0, 2], false)
+  return [
+    context.needs(0) ? dx() : null,
+    context.needs(1) ? dscale() : null,
+    context.needs(2) ? op.ReduceSum(dyScaled, [0, 2], false) : null,
+  ]
+}
+
+/** Every channel is a group of its own. */
+const InstanceNormalization: GradientRule = context =>
+  groupNormalization(context, context.node.input(0).shape[1]!)
+
+const GroupNormalization: GradientRule = context => {
+  const groups = context.node.int('num_groups', 0)
+  invariant(groups > 0, `${context.node.label}: attribute num_groups is missing`)
+  return groupNormalization(context, groups)
+}
+
+export const normalizationRules: RuleTable = {
+  BatchNormalization: rule(BatchNormalization),
+  [compositeKey('BatchNormTrain')]: rule(BatchNormTrain),
+  LayerNormalization: rule(LayerNormalization),
+  RMSNormalization: rule(RMSNormalization),
+  InstanceNormalization: rule(InstanceNormalization),
+  GroupNormalization: rule(GroupNormalization),
+}

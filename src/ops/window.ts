@@ -1,0 +1,142 @@
+/** Sliding windows: the geometry that convolutions and poolings share, forward and backward. */
+
+import { InputError } from '../util/errors.ts'
+import type { Attributes } from '../ir/builder.ts'
+import type { Node } from '../ir/node.ts'
+import type { Shape } from '../tensor/shape.ts'
+
+/**
+ * A window along one spatial axis: output `o` reads the inputs `o·stride + k·dilation − begin`, k = 0 .. kernel−1;
+ * what lies outside [0, input) is padding.
+ */
+export interface WindowAxis {
+  readonly input: number
+  readonly output: number
+  readonly kernel: number
+  readonly stride: number
+  readonly dilation: number
+  readonly begin: number
+  /** Padding behind the input as stated by `pads` or `auto_pad`; windows need not reach it, or pass it (ceil_mode). */
+  readonly end: number
+}
+
+/** One record for each spatial axis. */
+export type Window = readonly WindowAxis[]
+
+/** Inputs that one window spans, holes of the dilation included. */
+export function spanOf(axis: WindowAxis): number {
+  return (axis.kernel - 1) * axis.dilation + 1
+}
+
+/** Inputs from the first element of the first window to the last element of the last one, padding included. */
+export function reachOf(axis: WindowAxis): number {
+  return (axis.output - 1) * axis.stride + spanOf(axis)
+}
+
+/** The window of a Conv node, whose input, weight and output have static shapes. */
+export function convWindow(node: Node): Window {
+  const kernel = node.input(1).shape.slice(2)
+  return slidingWindow(node, node.input(0).shape, node.output(0).shape, kernel, spanOf)
+}
+
+/** The window of a MaxPool or AveragePool node. */
+export function poolWindow(node: Node): Window {
+  const kernel = node.ints('kernel_shape', undefined)
+  if (!kernel) throw new InputError(`${node.label}: attribute kernel_shape is missing`)
+  // ONNX Runtime's pooling counts the kernel without its holes when it resolves auto_pad (pool_attributes.h).
+  return slidingWindow(node, node.input(0).shape, node.output(0).shape, kernel, axis => axis.kernel)
+}
+
+/**
+ * The window of the convolution that a ConvTranspose node transposes: it slides over y and gives x.
+ * Where padding follows from the output size (output_shape, SAME_*), the odd element goes to the end for SAME_UPPER and
+ * to the beginning otherwise, and a negative total counts as zero (ONNX: ConvTranspose; ONNX Runtime:
+ * conv_transpose_attributes.h).
+ */
+export function transposedWindow(node: Node): Window {
+  const kernel = node.input(1).shape.slice(2)
+  const large = node.output(0).shape
+  const small = node.input(0).shape
+  const autoPad = node.string('auto_pad', 'NOTSET')
+  const fromSize = node.attributes.has('output_shape') || autoPad.startsWith('SAME')
+  const extra = node.ints('output_padding', undefined)
+  return axesOf(node, large, small, kernel).map((axis, i) => {
+    if (!fromSize) return autoPad === 'VALID' ? { ...axis, begin: 0, end: 0 } : axis
+    const total = Math.max(0, reachOf(axis) + (extra?.[i] ?? 0) - axis.input)
+    const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)]
+    return autoPad === 'SAME_UPPER'
+      ? { ...axis, begin: less, end: more }
+      : { ...axis, begin: more, end: less }
+  })
+}
+
+/** Attributes by which a composite node carries a window; input and output sizes are in its shapes. */
+export function windowAttributes(window: Window): Attributes {
+  return {
+    kernel_shape: window.map(axis => axis.kernel),
+    strides: window.map(axis => axis.stride),
+    dilations: window.map(axis => axis.dilation),
+    pads: [...window.map(axis => axis.begin), ...window.map(axis => axis.end)],
+  }
+}
+
+/** Reads `windowAttributes` back; `input` and `output` are whole shapes ([N, C, spatial...]). */
+export function windowOf(node: Node, input: Shape, output: Shape): Window {
+  return axesOf(node, input, output, node.ints('kernel_shape', []))
+}
+
+/** Explicit attributes, defaults filled in. */
+function axesOf(node: Node, input: Shape, output: Shape, kernel: readonly number[]): WindowAxis[] {
+  const rank = kernel.length
+  const read = (name: string, length: number, fallback: number) => {
+    const values = node.ints(name, undefined) ?? new Array<number>(length).fill(fallback)
+    if (values.length === length) return values
+    throw new InputError(
+      `${node.label}: attribute ${name} should have ${length} values, found ${values.length}`,
+    )
+  }
+  const strides = read('strides', rank, 1)
+  const dilations = read('dilations', rank, 1)
+  const pads = read('pads', 2 * rank, 0)
+  return kernel.map((size, i) => ({
+    input: input[i + 2]!,
+    output: output[i + 2]!,
+    kernel: size,
+    stride: strides[i]!,
+    dilation: dilations[i]!,
+    begin: pads[i]!,
+    end: pads[i + rank]!,
+  }))
+}
+
+/** Resolves `auto_pad` of Conv and the poolings; the output size is the observed one. */
+function slidingWindow(
+  node: Node,
+  input: Shape,
+  output: Shape,
+  kernel: readonly number[],
+  extentOf: (axis: WindowAxis) => number,
+): Window {
+  const autoPad = node.string('auto_pad', 'NOTSET')
+  const axes = axesOf(node, input, output, kernel)
+  const resolve = AUTO_PAD[autoPad]
+  if (!resolve) {
+    const known = Object.keys(AUTO_PAD).join(', ')
+    throw new InputError(`${node.label}: attribute auto_pad should be one of ${known}, found ${autoPad}`)
+  }
+  return axes.map(axis => {
+    // ONNX: the output has ceil(input / stride) elements.
+    const size = Math.ceil(axis.input / axis.stride)
+    const total = Math.max(0, (size - 1) * axis.stride + extentOf(axis) - axis.input)
+    const [begin, end] = resolve(axis, total)
+    return { ...axis, begin, end }
+  })
+}
+
+const AUTO_PAD: Readonly<Record<string, (axis: WindowAxis, total: number) => [begin: number, end: number]>> =
+  {
+    NOTSET: axis => [axis.begin, axis.end],
+    VALID: () => [0, 0],
+    SAME_UPPER: (_, total) => [Math.floor(total / 2), Math.ceil(total / 2)],
+    SAME_LOWER: (_, total) => [Math.ceil(total / 2), Math.floor(total / 2)],
+  }
