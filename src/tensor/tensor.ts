@@ -5,7 +5,6 @@ import { EnvironmentError, InputError, invariant } from '../util/errors.ts'
 import {
   bfloat16ToNumber,
   byteLengthOf,
-  DTYPES,
   float16ToNumber,
   numberToBfloat16,
   numberToFloat16,
@@ -84,16 +83,17 @@ export class Tensor {
       `tensor ${dtype}${formatShape(dims)} got ${values.length} values`,
     )
     const encode = ENCODERS[dtype]
-    for (let i = 0; i < values.length; i++) array[i] = encode ? encode(Number(values[i])) : values[i]!
+    if (array instanceof BigInt64Array || array instanceof BigUint64Array) {
+      for (let i = 0; i < values.length; i++) array[i] = BigInt(values[i]!)
+    } else {
+      for (let i = 0; i < values.length; i++)
+        array[i] = encode ? encode(Number(values[i])) : Number(values[i])
+    }
     return tensor
   }
 
   static scalar(dtype: DType, value: number): Tensor {
-    return Tensor.of(
-      dtype,
-      [],
-      DTYPES[dtype].bits === 64 && DTYPES[dtype].integer ? [BigInt(value)] : [value],
-    )
+    return Tensor.of(dtype, [], [value])
   }
 
   /** Number of elements. */
