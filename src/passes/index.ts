@@ -22,3 +22,4 @@ export { classifyWeights, type WeightInfo, type WeightPatterns } from './classif
 export { checkPatterns, matchesPattern } from './patterns.ts'
 export { refuseQuantized } from './refuse-quantized.ts'
 export type { WeightRole } from './weight-roles.ts'
+export { raiseOpset } from './raise-opset.ts'
