@@ -46,12 +46,13 @@ export class NodeContext implements RuleContext {
     return dy
   }
 
-  needs(index: number): boolean {
+  // Properties, not methods: rules take them out of the context.
+  readonly needs = (index: number): boolean => {
     const input = this.node.inputs[index]
     return input ? this.#active.has(input) : false
   }
 
-  constant(index: number): number[] {
+  readonly constant = (index: number): number[] => {
     const input = this.node.input(index)
     const tensor = constantTensor(input)
     if (!tensor) {

@@ -132,7 +132,7 @@ const ThresholdedRelu: GradientRule = ({ op, node, dy }) => {
   return [gate(op, op.Greater(x, op.scalarLike(x, node.float('alpha', 1))), dy)]
 }
 
-export const ACTIVATION_RULES: RuleTable = {
+export const activationRules: RuleTable = {
   Relu: rule(Relu),
   LeakyRelu: rule(LeakyRelu),
   PRelu: broadcasting(PRelu),

@@ -85,7 +85,7 @@ const Where: GradientRule = context => {
 const inverseRoot = (op: Builder, x: Value, k: 1 | -1) =>
   op.Reciprocal(op.Sqrt(shift(op, scale(op, square(op, x), k), 1)))
 
-export const ELEMENTWISE_RULES: RuleTable = {
+export const elementwiseRules: RuleTable = {
   Add: broadcasting(({ dy }) => [dy, dy]),
   Sub: broadcasting(context => [context.dy, context.needs(1) ? context.op.Neg(context.dy) : null]),
   Mul: broadcasting(Mul),

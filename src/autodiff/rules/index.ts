@@ -1,22 +1,32 @@
 /** All gradient rules, by operator. */
 
 import type { RuleTable } from '../rule.ts'
-import { ACTIVATION_RULES } from './activations.ts'
-import { ELEMENTWISE_RULES } from './elementwise.ts'
-import { INDEXING_RULES } from './indexing.ts'
-import { LINALG_RULES } from './linalg.ts'
-import { MOVEMENT_RULES } from './movement.ts'
-import { REDUCTION_RULES } from './reduction.ts'
-import { SOFTMAX_RULES } from './softmax.ts'
-import { WINDOW_RULES } from './window.ts'
+import { activationRules } from './activations.ts'
+import { convolutionRules } from './convolution.ts'
+import { elementwiseRules } from './elementwise.ts'
+import { indexingRules } from './indexing.ts'
+import { linalgRules } from './linalg.ts'
+import { lossRules } from './loss.ts'
+import { movementRules } from './movement.ts'
+import { normalizationRules } from './normalization.ts'
+import { poolingRules } from './pooling.ts'
+import { reductionRules } from './reduction.ts'
+import { resizeRules } from './resize.ts'
+import { softmaxRules } from './softmax.ts'
+import { windowRules } from './window.ts'
 
 export const RULES: RuleTable = {
-  ...ELEMENTWISE_RULES,
-  ...ACTIVATION_RULES,
-  ...LINALG_RULES,
-  ...MOVEMENT_RULES,
-  ...WINDOW_RULES,
-  ...REDUCTION_RULES,
-  ...SOFTMAX_RULES,
-  ...INDEXING_RULES,
+  ...elementwiseRules,
+  ...activationRules,
+  ...linalgRules,
+  ...movementRules,
+  ...windowRules,
+  ...reductionRules,
+  ...softmaxRules,
+  ...indexingRules,
+  ...convolutionRules,
+  ...poolingRules,
+  ...normalizationRules,
+  ...resizeRules,
+  ...lossRules,
 }

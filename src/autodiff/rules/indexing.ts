@@ -78,7 +78,7 @@ const TopK: GradientRule = ({ op, node, grads }) => {
   ]
 }
 
-export const INDEXING_RULES: RuleTable = {
+export const indexingRules: RuleTable = {
   Gather: rule(Gather),
   GatherElements: rule(GatherElements),
   GatherND: rule(GatherND),

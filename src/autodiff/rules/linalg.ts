@@ -62,7 +62,7 @@ function transposed(op: Builder, x: Value): Value {
   return op.Transpose(x, [...axes.slice(0, -2), axes.at(-1)!, axes.at(-2)!])
 }
 
-export const LINALG_RULES: RuleTable = {
+export const linalgRules: RuleTable = {
   Gemm: broadcasting(Gemm),
   MatMul: broadcasting(MatMul),
 }

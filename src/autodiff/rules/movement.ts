@@ -96,7 +96,7 @@ const CumSum: GradientRule = ({ op, node, dy }) => {
   return [op.one('CumSum', [dy, node.input(1)], { shape: dy.shape }, attributes), null]
 }
 
-export const MOVEMENT_RULES: RuleTable = {
+export const movementRules: RuleTable = {
   Identity: rule(({ dy }) => [dy]),
   Cast: rule(({ op, node, dy }) => [op.Cast(dy, node.input(0).dtype)]),
   Dropout: rule(Dropout),

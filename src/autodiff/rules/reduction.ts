@@ -53,7 +53,7 @@ const extremum = reduction(({ op, x, y, dy, axes }) => {
   return op.Mul(chosen, op.Div(dy, op.ReduceSum(chosen, axes)))
 })
 
-export const REDUCTION_RULES: RuleTable = {
+export const reductionRules: RuleTable = {
   ReduceSum: reduction(({ dy }) => dy),
   ReduceMean: reduction(({ op, dy, count }) => scale(op, dy, 1 / count)),
   ReduceMax: extremum,

@@ -22,7 +22,7 @@ const LogSoftmax: GradientRule = context => {
   return [op.Sub(dy, op.Mul(op.Exp(node.output(0)), total))]
 }
 
-export const SOFTMAX_RULES: RuleTable = {
+export const softmaxRules: RuleTable = {
   Softmax: rule(Softmax),
   LogSoftmax: rule(LogSoftmax),
 }

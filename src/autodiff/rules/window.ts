@@ -163,7 +163,7 @@ const FOLDS: Readonly<Record<string, Fold>> = {
   ),
 }
 
-export const WINDOW_RULES: RuleTable = {
+export const windowRules: RuleTable = {
   Slice: rule(Slice),
   Pad: rule(Pad),
 }
