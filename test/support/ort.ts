@@ -17,7 +17,7 @@ export interface OpenModel {
 /** onnxruntime's names of element types differ from ours for none of the types that tests feed. */
 export async function openModel(model: Model): Promise<OpenModel> {
   process.env.ORT_DISABLE_TELEMETRY = '1'
-  const ort = (await import('onnxruntime-node')).default
+  const ort = await import('onnxruntime-node')
   const session = await ort.InferenceSession.create(await serializeModel(model), {
     intraOpNumThreads: 1,
     logSeverityLevel: 3,
