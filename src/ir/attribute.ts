@@ -23,7 +23,12 @@ export interface AttributeValues {
 export type AttributeKind = keyof AttributeValues
 
 export type Attribute = {
-  [K in AttributeKind]: { readonly kind: K; readonly value: AttributeValues[K] }
+  [K in AttributeKind]: {
+    readonly kind: K
+    readonly value: AttributeValues[K]
+    /** What the file said about this attribute and the IR does not model; opaque, for the serializer. */
+    readonly extra?: unknown
+  }
 }[AttributeKind]
 
 const encoder = new TextEncoder()

@@ -12,12 +12,15 @@ export const ONNX_DOMAIN = ''
 export interface NodeOptions {
   domain?: string
   name?: string
+  /** Tells local functions of the same domain and name apart. */
+  overload?: string
   attributes?: Map<string, Attribute>
 }
 
 export class Node {
   readonly opType: string
   readonly domain: string
+  readonly overload: string
   name: string
   /** Absent optional inputs are null. */
   inputs: (Value | null)[]
@@ -35,6 +38,7 @@ export class Node {
   ) {
     this.opType = opType
     this.domain = options.domain ?? ONNX_DOMAIN
+    this.overload = options.overload ?? ''
     this.name = options.name ?? ''
     this.inputs = [...inputs]
     this.outputs = [...outputs]

@@ -1,0 +1,5 @@
+/** ONNX files and safetensors in and out: the only folder that knows protobuf. */
+
+export { deserializeModel, type DeserializeOptions } from './deserialize.ts'
+export { OPSET_MAX, OPSET_MIN } from './limits.ts'
+export { serializeModel } from './serialize.ts'
