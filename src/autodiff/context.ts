@@ -3,6 +3,7 @@
 import type { Builder } from '../ir/builder.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import type { Value } from '../ir/value.ts'
+import { tensorOf } from '../passes/lift-constants.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { invariant, UnsupportedError } from '../util/errors.ts'
 import type { GradientRule, RuleContext, RuleEntry, RuleTable } from './rule.ts'
@@ -12,11 +13,10 @@ export function operatorKey(node: Node): string {
   return node.domain === ONNX_DOMAIN ? node.opType : `${node.domain}.${node.opType}`
 }
 
-/** The elements that a value always has: an initializer or the output of a Constant node; null for any other. */
+/** The elements of an initializer or of the output of a Constant node; null for any other value. */
 export function constantTensor(value: Value): Tensor | null {
-  if (value.tensor?.resident) return value.tensor
-  const node = value.producer
-  return node?.opType === 'Constant' && node.domain === ONNX_DOMAIN ? (node.tensor('value') ?? null) : null
+  const tensor = tensorOf(value)
+  return tensor?.resident ? tensor : null
 }
 
 export class NodeContext implements RuleContext {
