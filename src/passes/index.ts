@@ -13,6 +13,7 @@ export {
   type WeightOrigin,
 } from './lift-constants.ts'
 export type { Pass, PassResult } from './pass.ts'
+export { namesOf } from './names.ts'
 export { verify } from './verify.ts'
 export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from './batch-norms.ts'
 export { findLogits, type Activation, type Logits } from './find-logits.ts'

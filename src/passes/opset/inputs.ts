@@ -58,11 +58,9 @@ export const raisePad: Raise = (node, context) => {
   return null
 }
 
-/** Dropout-7, 10: the attribute ratio; the mask was of the data's type before opset 10. */
+/** Dropout-7, 10: the attribute ratio; what their mask holds at inference is not said. */
 export const raiseDropout: Raise = (node, context) => {
-  if (context.from < 10 && context.isRead(node.outputs[1])) {
-    throw context.unsupported(node, 'its mask, which is no bool tensor in this opset, is read')
-  }
+  if (context.isRead(node.outputs[1])) throw context.unsupported(node, 'its mask is read')
   setInputs(node, [context.constant(node, 'ratio', Tensor.scalar('float32', node.float('ratio', 0.5)))])
   node.attributes.delete('ratio')
   return null
