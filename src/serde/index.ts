@@ -3,3 +3,9 @@
 export { deserializeModel, type DeserializeOptions } from './deserialize.ts'
 export { OPSET_MAX, OPSET_MIN } from './limits.ts'
 export { serializeModel } from './serialize.ts'
+export {
+  openSafetensors,
+  writeSafetensors,
+  type Safetensors,
+  type SafetensorsContent,
+} from './safetensors.ts'
