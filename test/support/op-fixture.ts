@@ -1,0 +1,155 @@
+/** One-operator models with PyTorch's outputs and gradients (fixtures/ops, written by tools/fixtures/ops.py). */
+
+import * as assert from 'uvu/assert'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pullBack } from '../../src/autodiff/driver.ts'
+import { RULES } from '../../src/autodiff/index.ts'
+import {
+  COMPOSITE_LOWERINGS,
+  lowerComposites,
+  type CompositeLowerings,
+} from '../../src/autodiff/lowering/index.ts'
+import { toTrainingBatchNorm } from '../../src/autodiff/training-batch-norm.ts'
+import { ints } from '../../src/ir/attribute.ts'
+import { Builder } from '../../src/ir/builder.ts'
+import { Graph, Model } from '../../src/ir/graph.ts'
+import type { Node } from '../../src/ir/node.ts'
+import { Value } from '../../src/ir/value.ts'
+import { convWindow, type Window } from '../../src/ops/window.ts'
+import { isTrainingForm, raiseOpset } from '../../src/passes/index.ts'
+import { deserializeModel } from '../../src/serde/index.ts'
+import type { Tensor } from '../../src/tensor/tensor.ts'
+import { runModel } from './ort.ts'
+import { readSafetensors } from './safetensors.ts'
+
+const FOLDER = join(import.meta.dirname, '../../fixtures/ops')
+
+export interface OpCase {
+  readonly name: string
+  readonly op: string
+  readonly opset: number
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  /** Outputs that a gradient flows into. */
+  readonly dy: readonly string[]
+  /** Inputs that have a reference gradient. */
+  readonly dx: readonly string[]
+  /** Who else computed the outputs; onnxruntime, unless it refuses the case. */
+  readonly checked_by: string
+}
+
+export interface OpCaseOptions {
+  readonly tolerance?: number
+  readonly lowerings?: CompositeLowerings
+}
+
+/** Every case of the index. */
+export function opCases(): readonly OpCase[] {
+  const { cases } = JSON.parse(readFileSync(join(FOLDER, 'index.json'), 'utf8')) as { cases: OpCase[] }
+  return cases
+}
+
+/** Differentiates the case's model, runs forward and backward, and compares outputs and gradients. */
+export async function checkOpCase(fixture: OpCase, options: OpCaseOptions = {}): Promise<void> {
+  const { tolerance = 1e-5, lowerings = COMPOSITE_LOWERINGS } = options
+  const tensors = readSafetensors(join(FOLDER, `${fixture.name}.safetensors`))
+  const model = await deserializeModel(readFileSync(join(FOLDER, `${fixture.name}.onnx`)), fixture.name)
+  raiseOpset(model, 18)
+  const inputs = Object.fromEntries(
+    model.graph.feeds.map(({ name }) => [name, tensors.get(`input/${name}`)!]),
+  )
+  if (fixture.checked_by === 'onnxruntime') await observeShapes(model, inputs)
+  else statePads(model, tensors)
+
+  // Running statistics are buffers: frozen BatchNormalization gives them no gradient.
+  const wanted = fixture.dx.filter(name => !['input_mean', 'input_var'].includes(name))
+  const { graph } = model
+  const op = new Builder(namesOf(graph))
+  const nodes = graph.nodes.map(node => forTraining(node, op))
+  op.nodes.length = 0
+  op.nodes.push(...nodes)
+  const seeds = new Map(
+    fixture.dy.map(name => {
+      const y = graph.outputs.find(output => output.name === name)!
+      return [y, Value.typed(`dy/${name}`, y.dtype, y.shape)] as const
+    }),
+  )
+  const targets = wanted.map(name => graph.inputs.find(input => input.name === name)!)
+  const rules = { rules: RULES, opset: model.opset, unreached: 'error' as const }
+  const found = pullBack(op, nodes, seeds, targets, rules)
+
+  const program = new Graph(fixture.name)
+  program.inputs = [...graph.inputs, ...seeds.values()]
+  program.initializers = [...graph.initializers, ...op.initializers]
+  program.nodes = op.nodes
+  // Identity: a gradient may be a seed, or the gradient of another input as well.
+  const gradients = targets.map(target => op.Identity(found.get(target)!))
+  program.outputs = [...seeds.keys(), ...gradients]
+  const lowered = lowerComposites(program, lowerings)
+  const feeds = {
+    ...inputs,
+    ...Object.fromEntries(fixture.dy.map(name => [`dy/${name}`, tensors.get(`dy/${name}`)!])),
+  }
+  const results = await runModel(new Model(lowered, 10, new Map(model.opsetImports)), feeds)
+
+  // A gradient that is a small difference of large terms (softmax at its ends) is known to a rounding of those: of dy.
+  const rounding = 1e-7 * Math.max(...fixture.dy.map(name => norm(tensors.get(`dy/${name}`)!.toNumbers())))
+  for (const [y, name] of [...seeds.keys()].map((y, i) => [y, fixture.dy[i]!] as const)) {
+    compare(results[y.name]!, tensors.get(`output/${name}`)!, `${fixture.name}: ${name}`, tolerance, 0)
+  }
+  for (const [i, name] of wanted.entries()) {
+    const what = `${fixture.name}: gradient of ${name}`
+    compare(results[gradients[i]!.name]!, tensors.get(`dx/${name}`)!, what, tolerance, rounding)
+  }
+}
+
+function compare(found: Tensor, expected: Tensor, what: string, tolerance: number, rounding: number): void {
+  assert.equal([...found.dims], [...expected.dims], `${what}: shape`)
+  const [a, b] = [found.toNumbers(), expected.toNumbers()]
+  const error = norm(a.map((value, i) => value - b[i]!))
+  const allowed = tolerance * norm(b) + rounding
+  assert.ok(error <= allowed, `${what}: error ${error}, allowed ${allowed} (tolerance ${tolerance})`)
+}
+
+function norm(values: readonly number[]): number {
+  return Math.hypot(...values)
+}
+
+/** onnxruntime refuses auto_pad SAME with dilations: the same convolution with its pads written out. */
+function statePads(model: Model, tensors: ReadonlyMap<string, Tensor>): void {
+  const node = model.graph.nodes[0]!
+  const y = node.output(0)
+  const { dtype, dims } = tensors.get(`output/${y.name}`)!
+  y.type = { kind: 'tensor', dtype, shape: dims }
+  const { begin, end } = pads(convWindow(node))
+  node.attributes.delete('auto_pad')
+  node.attributes.set('pads', ints([...begin, ...end]))
+}
+
+function pads(window: Window): { begin: number[]; end: number[] } {
+  return { begin: window.map(axis => axis.begin), end: window.map(axis => axis.end) }
+}
+
+/** Gives every value a node makes the type that onnxruntime finds. */
+async function observeShapes(model: Model, feeds: Record<string, Tensor>): Promise<void> {
+  const { graph } = model
+  const outputs = graph.outputs
+  graph.outputs = graph.nodes.flatMap(node => node.outputs.filter(output => output !== null))
+  const found = await runModel(model, feeds)
+  for (const value of graph.outputs) {
+    const { dtype, dims } = found[value.name]!
+    value.type = { kind: 'tensor', dtype, shape: dims }
+  }
+  graph.outputs = outputs
+}
+
+function forTraining(node: Node, op: Builder): Node {
+  const training = node.opType === 'BatchNormalization' && isTrainingForm(node)
+  return training ? toTrainingBatchNorm(node, op).node : node
+}
+
+function namesOf(graph: Graph): string[] {
+  const made = graph.nodes.flatMap(node => [node.name, ...node.outputs.map(output => output?.name ?? '')])
+  return [...graph.inputs.map(({ name }) => name), ...graph.initializers.map(({ name }) => name), ...made]
+}
