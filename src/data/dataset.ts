@@ -1,0 +1,136 @@
+/** What a data set is: numbered samples, each with one or more inputs and a target. */
+
+import { sizeOf, type Shape } from '../tensor/shape.ts'
+import type { Elements } from './elements.ts'
+import type { Geometry } from './geometry.ts'
+
+/** How the dims of one sample are to be read: as an image, or as plain numbers. */
+export type FieldLayout = 'HWC' | 'CHW' | 'HW' | 'plain'
+
+/** One input of every sample. */
+export interface Field {
+  /** The model input that it feeds; a decimal number means the model's input at that position. */
+  readonly name: string
+  readonly layout: FieldLayout
+  /** Dims of one sample; null when images differ in size. */
+  readonly dims: Shape | null
+  readonly dtype: 'uint8' | 'int32' | 'float32'
+  /** Smallest and largest value, where all are in memory. */
+  readonly range: readonly [number, number] | null
+}
+
+/** One input of one sample: raw pixels or plain numbers. */
+export interface SampleInput {
+  readonly data: Elements
+  readonly dims: Shape
+  readonly layout: FieldLayout
+}
+
+/** A class index, or the values to be predicted. */
+export type Target = number | Float32Array
+
+export interface Sample {
+  /** Aligned with the data set's fields. */
+  readonly inputs: readonly SampleInput[]
+  readonly target: Target
+}
+
+/** Samples that are in memory, so that a batch is written without an object for each sample. */
+export interface Columns {
+  /** Whole arrays, aligned with the data set's fields; row r of a field starts at r * size. */
+  readonly inputs: readonly Elements[]
+  /** The row of each sample; null when sample i is row i. */
+  readonly rows: Uint32Array | null
+}
+
+export interface Dataset {
+  /** For messages: the path, and the split where there is one. */
+  readonly name: string
+  readonly length: number
+  readonly fields: readonly Field[]
+  readonly targetKind: 'class' | 'values'
+  /** Dims of one target: `[]` for a class index. */
+  readonly targetDims: Shape
+  /** Class names by index; null exactly when targets are values. */
+  readonly classes: readonly string[] | null
+  /** What a person should know about how the files were read, e.g. rows left out and why. */
+  readonly notes: readonly string[]
+  /** The samples' memory, if all of them are in it. */
+  readonly columns: Columns | null
+  /** The class of a sample, without decoding it; null when targets are values. */
+  label(index: number): number | null
+  target(index: number): Target
+  /** For messages: the file, or the row. */
+  sampleName(index: number): string
+  /** Decodes a sample; `geometry` says which part of an image is wanted, at which size. */
+  load(index: number, geometry?: Geometry): Promise<Sample>
+}
+
+export interface ImageSize {
+  readonly height: number
+  readonly width: number
+}
+
+export interface ImageDims extends ImageSize {
+  readonly channels: number
+}
+
+/** Height, width and channels of an image field; null for plain numbers. */
+export function imageDims(dims: Shape, layout: FieldLayout): ImageDims | null {
+  const [a, b, c] = dims
+  switch (layout) {
+    case 'HWC':
+      return { height: a!, width: b!, channels: c! }
+    case 'CHW':
+      return { height: b!, width: c!, channels: a! }
+    case 'HW':
+      return { height: a!, width: b!, channels: 1 }
+    case 'plain':
+      return null
+  }
+}
+
+/** The layout that dims of one sample most likely have. */
+export function guessLayout(dims: Shape): FieldLayout {
+  const channels = (dim: number | undefined) => dim === 1 || dim === 3 || dim === 4
+  if (dims.length === 2) return Math.min(...dims) >= 2 ? 'HW' : 'plain'
+  if (dims.length !== 3 || channels(dims[0]) === channels(dims[2])) return 'plain'
+  return channels(dims[2]) ? 'HWC' : 'CHW'
+}
+
+/** Samples of each class. */
+export function classCounts(dataset: Dataset): number[] {
+  const counts = new Array<number>(dataset.classes?.length ?? 0).fill(0)
+  if (dataset.classes === null) return counts
+  for (let i = 0; i < dataset.length; i++) counts[dataset.label(i)!]!++
+  return counts
+}
+
+/** What a run's config.json stores about its data. */
+export interface DatasetSummary {
+  readonly name: string
+  readonly length: number
+  readonly classes: readonly string[] | null
+  readonly classCounts: readonly number[] | null
+  readonly inputs: readonly Pick<Field, 'name' | 'layout' | 'dims' | 'dtype'>[]
+  readonly targetDims: Shape
+  readonly notes: readonly string[]
+}
+
+export function summarizeDataset(dataset: Dataset): DatasetSummary {
+  const { name, length, classes, targetDims, notes } = dataset
+  return {
+    name,
+    length,
+    classes,
+    classCounts: classes && classCounts(dataset),
+    inputs: dataset.fields.map(({ name, layout, dims, dtype }) => ({ name, layout, dims, dtype })),
+    targetDims,
+    notes,
+  }
+}
+
+/** Numbers of one sample of a field in memory. */
+export function fieldSize(field: Field): number {
+  return sizeOf(field.dims ?? [])
+}
