@@ -16,6 +16,7 @@ const scalar = (value: number, dtype: InputSpec['dtype'] = 'float32'): InputSpec
 testRows(test, [
   { op: 'Identity', inputs: [[2, 3]] },
   { op: 'Cast', attributes: { to: FLOAT }, inputs: [[2, 3]], tolerance: 1e-2, delta: 1e-2 },
+  { op: 'CastLike', inputs: [[2, 3], { shape: [1], values: [0], constant: true }] },
   { op: 'Dropout', inputs: [[2, 3]] },
   { op: 'Dropout', inputs: [[2, 3], scalar(0.5), scalar(0, 'bool')] },
   { op: 'Reshape', inputs: [[2, 6], constants(3, -1)] },

@@ -12,6 +12,8 @@ const sameElements: GradientRule = ({ op, node, dy }) => [
   ...node.inputs.slice(1).map(() => null),
 ]
 
+const Cast: GradientRule = ({ op, node, dy }) => [op.Cast(dy, node.input(0).dtype)]
+
 const Transpose: GradientRule = ({ op, node, dy }) => {
   const perm = node.ints('perm', range(dy.rank).reverse())
   const inverse = perm.map((_, axis) => perm.indexOf(axis))
@@ -98,7 +100,9 @@ const CumSum: GradientRule = ({ op, node, dy }) => {
 
 export const movementRules: RuleTable = {
   Identity: rule(({ dy }) => [dy]),
-  Cast: rule(({ op, node, dy }) => [op.Cast(dy, node.input(0).dtype)]),
+  Cast: rule(Cast),
+  // The second operand gives only its element type.
+  CastLike: rule(context => [context.needs(0) ? Cast(context)[0]! : null, null]),
   Dropout: rule(Dropout),
   Reshape: rule(sameElements),
   Flatten: rule(sameElements),
