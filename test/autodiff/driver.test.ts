@@ -298,6 +298,13 @@ test('an input that must be constant and is not', async () => {
   )
 })
 
+test('a Pad mode that is none', async () => {
+  const x = input('x', 2)
+  const pad = (op: Builder) => op.one('Pad', [x, op.int64s([1, 1])], { shape: [4] }, { mode: 'mirror' })
+  const error = await errorOf(() => emitted(['x'], [x], op => op.ReduceSum(pad(op), [0], false)))
+  assert.is(error.message, 'gradient: Pad "Pad_0" has mode mirror, expected constant, reflect, edge, wrap')
+})
+
 test('the output of a Constant node counts as constant', () => {
   const [x, axes] = [input('x', 2, 3), Value.typed('axes', 'int64', [1])]
   const value = { kind: 'tensor', value: Tensor.of('int64', [1], [1n]) } as const
@@ -306,6 +313,18 @@ test('the output of a Constant node counts as constant', () => {
     return op.ReduceSum(op.one('ReduceMax', [x, axes], { shape: [2, 1] }), [0, 1], false)
   })
   assert.equal(gradients.get(x)!.shape, [2, 3])
+})
+
+test('a chain of ten thousand nodes is differentiated in linear time', () => {
+  const x = input('x')
+  const started = performance.now()
+  const { op } = emitted(['x'], [x], tape => {
+    let y = x
+    for (let i = 0; i < 10_000; i++) y = tape.Tanh(y)
+    return y
+  })
+  assert.is(op.nodes.length, 10_000 * 4)
+  assert.ok(performance.now() - started < 5000)
 })
 
 test.run()

@@ -1,8 +1,10 @@
 /** Gradients of gathering. */
 
 import { test } from 'uvu'
+import * as assert from 'uvu/assert'
 import type { GradRow, InputSpec } from '../support/check-grads.ts'
-import { constants, testRows } from '../support/check-grads.ts'
+import { checkGrads, constants, testRows } from '../support/check-grads.ts'
+import { errorOf } from '../support/errors.ts'
 import type { Shape } from '../../src/tensor/shape.ts'
 
 const indices = (shape: Shape, ...values: number[]): InputSpec => ({ shape, dtype: 'int64', values })
@@ -32,5 +34,15 @@ testRows(test, [
   { ...TOP_K, inputs: [[3, 5], constants(2)] },
   { ...TOP_K, attributes: { axis: 0, largest: 0 }, inputs: [[5, 2], constants(3)] },
 ])
+
+test('GatherND with batch_dims is refused', async () => {
+  const row: GradRow = {
+    op: 'GatherND',
+    attributes: { batch_dims: 1 },
+    inputs: [[2, 3], indices([2, 1], 0, 1)],
+  }
+  const error = await errorOf(checkGrads(row))
+  assert.is(error.message, 'gradient: GatherND "GatherND_0" has batch_dims 1, expected 0')
+})
 
 test.run()

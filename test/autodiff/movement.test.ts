@@ -1,8 +1,10 @@
 /** Gradients of operators that move, copy or drop elements. */
 
 import { test } from 'uvu'
+import * as assert from 'uvu/assert'
 import type { GradRow, InputSpec } from '../support/check-grads.ts'
-import { constants, testRows } from '../support/check-grads.ts'
+import { checkGrads, constants, rowName, testRows } from '../support/check-grads.ts'
+import { errorOf } from '../support/errors.ts'
 
 const INT64_MAX = 2 ** 63 - 1024 // the largest float64 below 2^63, as far as "to the end" goes
 const FLOAT = 1
@@ -92,5 +94,23 @@ testRows(test, [
   { op: 'Pad', attributes: { mode: 'edge' }, inputs: [[3, 4], pads(2, 3, 1, 0)] },
   { op: 'Pad', attributes: { mode: 'wrap' }, inputs: [[3, 4], pads(2, 3, 1, 0)] },
 ])
+
+/** What the rules refuse, in their words. */
+const REFUSED: readonly (readonly [GradRow, string])[] = [
+  [
+    { op: 'Dropout', inputs: [[2, 3], scalar(0.5), scalar(1, 'bool')] },
+    'gradient: Dropout "Dropout_0" is in training mode, expected inference mode',
+  ],
+  [
+    { op: 'Pad', attributes: { mode: 'edge' }, inputs: [[3, 4], pads(-1, 1, 0, 0)] },
+    'gradient: Pad "Pad_0" in mode edge has negative pads, expected none',
+  ],
+]
+
+for (const [row, message] of REFUSED) {
+  test(`${rowName(row)} is refused`, async () => {
+    assert.is((await errorOf(checkGrads(row))).message, message)
+  })
+}
 
 test.run()

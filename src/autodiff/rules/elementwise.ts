@@ -4,11 +4,18 @@ import type { Builder } from '../../ir/builder.ts'
 import type { Value } from '../../ir/value.ts'
 import { constantTensor } from '../context.ts'
 import { broadcasting, rule, type GradientRule, type RuleTable } from '../rule.ts'
+import { sumTo } from '../unbroadcast.ts'
 import { gate, oneMinus, scale, shift, sign, square, unary } from './common.ts'
 
 /** A one-operand rule from dy times a slope: the slope as a function of x and y. */
 function slope(derivative: (op: Builder, x: Value, y: Value) => Value): GradientRule {
   return ({ op, node, dy }) => [op.Mul(dy, derivative(op, node.input(0), node.output(0)))]
+}
+
+/** Summed before its sign changes: a broadcast operand is the smaller one. */
+const Sub: GradientRule = context => {
+  const { op, node, dy } = context
+  return [dy, context.needs(1) ? op.Neg(sumTo(op, dy, node.input(1).shape)) : null]
 }
 
 const Mul: GradientRule = context => {
@@ -22,7 +29,7 @@ const Div: GradientRule = context => {
   const [b, y] = [node.input(1), node.output(0)]
   const da = op.Div(dy, b)
   // d(a/b)/db = -(a/b) / b
-  return [da, context.needs(1) ? op.Neg(op.Mul(da, y)) : null]
+  return [da, context.needs(1) ? op.Neg(sumTo(op, op.Mul(da, y), b.shape)) : null]
 }
 
 const Pow: GradientRule = context => {
@@ -87,7 +94,7 @@ const inverseRoot = (op: Builder, x: Value, k: 1 | -1) =>
 
 export const elementwiseRules: RuleTable = {
   Add: broadcasting(({ dy }) => [dy, dy]),
-  Sub: broadcasting(context => [context.dy, context.needs(1) ? context.op.Neg(context.dy) : null]),
+  Sub: broadcasting(Sub),
   Mul: broadcasting(Mul),
   Div: broadcasting(Div),
   Pow: broadcasting(Pow),

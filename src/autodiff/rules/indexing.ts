@@ -1,6 +1,7 @@
 /**
  * Gradients of gathering: scattering with addition, because an element may be taken more than once. Always by
- * ScatterElements: ScatterND adds rows in parallel without locks on the CPU engine, so repeated indices lose addends.
+ * ScatterElements, which is right on every engine: ScatterND of onnxruntime 1.30's CPU engine adds rows in parallel
+ * without locks, so that repeated indices lose addends (half of them, in a run with two threads).
  */
 
 import type { Builder } from '../../ir/builder.ts'
@@ -48,8 +49,9 @@ const GatherElements: GradientRule = ({ op, node, dy }) => {
 /** y[i] = x[indices[i]], where the last axis of indices addresses the first axes of x: one flat axis of positions. */
 const GatherND: GradientRule = ({ op, node, dy }) => {
   const [x, indices] = [node.input(0), node.input(1)]
-  if (node.int('batch_dims', 0) !== 0) {
-    throw new UnsupportedError(`gradient: ${node.label} has batch_dims, expected 0`)
+  const batch = node.int('batch_dims', 0)
+  if (batch !== 0) {
+    throw new UnsupportedError(`gradient: ${node.label} has batch_dims ${batch}, expected 0`)
   }
   const depth = indices.shape.at(-1)!
   const inner = sizeOf(x.shape.slice(depth))

@@ -119,10 +119,13 @@ const Pad: GradientRule = context => {
     return [context.needs(0) ? dx : null, null, dvalue, ...rest.slice(2)]
   }
   const fold = FOLDS[mode]
-  if (!fold || borders.some(({ begin, end }) => begin < 0 || end < 0)) {
+  if (!fold) {
     throw new UnsupportedError(
-      `gradient: ${node.label} with mode ${mode} has negative pads or an unknown mode`,
+      `gradient: ${node.label} has mode ${mode}, expected constant, ${Object.keys(FOLDS).join(', ')}`,
     )
+  }
+  if (borders.some(({ begin, end }) => begin < 0 || end < 0)) {
+    throw new UnsupportedError(`gradient: ${node.label} in mode ${mode} has negative pads, expected none`)
   }
   return [borders.reduce((gradient, border) => fold(op, gradient, border), dy), ...rest]
 }
