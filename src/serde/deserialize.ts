@@ -17,8 +17,8 @@ import {
   type OperatorSetIdProto,
 } from './proto.ts'
 import type { ExternalReader } from './read-tensor.ts'
-import { readTensors } from './read-tensors.ts'
-import { scanModel, type Scan, type TensorSite } from './scan.ts'
+import { readTensors, type TensorPlace } from './read-tensors.ts'
+import { scanModel, type Scan } from './scan.ts'
 
 export interface DeserializeOptions {
   /** Accept any version of the default operator set: for looking at a model, not for working with it. */
@@ -29,7 +29,7 @@ export interface ReadModel {
   readonly model: Model
   readonly scan: Scan
   /** Where in the file each tensor is. */
-  readonly sites: ReadonlyMap<Tensor, TensorSite>
+  readonly places: ReadonlyMap<Tensor, TensorPlace>
 }
 
 /** A model from memory; its weights are views of `bytes`. External data cannot be found from here. */
@@ -63,10 +63,10 @@ export async function readModel(
       },
     )
   }
-  const sites = await readTensors(proto, scan.tensors, { source, external })
+  const places = await readTensors(proto, scan.tensors, { source, external })
   const model = deserializeProto(proto, source.name)
   if (!options.anyOpset) checkOpsets(model, source.name)
-  return { model, scan, sites }
+  return { model, scan, places }
 }
 
 function deserializeProto(proto: ModelProto, name: string): Model {

@@ -37,6 +37,11 @@ export function decodeModel(outline: Uint8Array, name: string): ModelProto {
   }
 }
 
+/** The key of an encoded StringStringEntryProto. */
+export function decodeEntryKey(entry: Uint8Array): string {
+  return onnx.StringStringEntryProto.decode(entry).key ?? ''
+}
+
 export function encodeModel(model: ModelProto): Uint8Array {
   return onnx.ModelProto.encode(model).finish()
 }

@@ -26,13 +26,19 @@ export interface TensorContext {
   readonly external: ExternalReader
 }
 
+export interface FileTensor {
+  readonly tensor: Tensor
+  /** Where in another file its elements are; null when they are in the model. */
+  readonly external: ByteRange | null
+}
+
 /** Reads one tensor; `label` names it in messages, e.g. `initializer "w"`. */
 export async function readTensor(
   proto: TensorProto,
   site: TensorSite,
   context: TensorContext,
   label: string,
-): Promise<Tensor> {
+): Promise<FileTensor> {
   const name = `${context.source.name}: ${label}`
   if (proto.segment) throw new UnsupportedError(`${name}: a tensor in segments is not supported`)
   const dtype = dtypeOfOnnx(proto.data_type ?? 0, name)
@@ -41,27 +47,22 @@ export async function readTensor(
     throw new InputError(`${name}: the shape ${formatShape(dims)} is impossible`)
   }
   const where = `${name}: ${dtype}${formatShape(dims)}`
-  if (dtype === 'string') return new Tensor(dtype, dims, readStrings(proto, site, sizeOf(dims), where))
+  if (dtype === 'string') {
+    return { tensor: new Tensor(dtype, dims, readStrings(proto, site, sizeOf(dims), where)), external: null }
+  }
   const byteLength = byteLengthOf(dtype, sizeOf(dims))
   if (proto.string_data?.length) throw new InputError(`${where}: string_data in a tensor of numbers`)
-  const data = isExternal(proto)
-    ? await readExternal(proto, site, byteLength, context, where)
-    : await readInline(dtype, site, byteLength, context.source, where)
-  return new Tensor(dtype, dims, data)
-}
-
-/** Bytes of external ranges up to the limit are fetched at once, like small elements of the model file itself. */
-async function readExternal(
-  proto: TensorProto,
-  site: TensorSite,
-  byteLength: number,
-  context: TensorContext,
-  where: string,
-): Promise<TensorData> {
+  if (!isExternal(proto)) {
+    const data = await readInline(dtype, site, byteLength, context.source, where)
+    return { tensor: new Tensor(dtype, dims, data), external: null }
+  }
   if (filled(site).length > 0)
     throw new InputError(`${where}: elements both in the model and in another file`)
-  const range = await context.external(proto.external_data ?? [], byteLength, where)
-  return byteLength <= RESIDENT_LIMIT ? range.source.read(range.offset, range.length) : range
+  const external = await context.external(proto.external_data ?? [], byteLength, where)
+  // Small elements are fetched at once, as those of the model file itself are.
+  const { source, offset, length } = external
+  const data = byteLength <= RESIDENT_LIMIT ? await source.read(offset, length) : external
+  return { tensor: new Tensor(dtype, dims, data), external }
 }
 
 function readStrings(proto: TensorProto, site: TensorSite, count: number, where: string): Uint8Array[] {
@@ -149,7 +150,7 @@ function contentOf(payload: Payload, source: ByteSource): ByteRange {
 }
 
 /** Payloads that hold something: writers of old protobuf versions emit empty fields. */
-function filled(site: TensorSite): Payload[] {
+export function filled(site: TensorSite): Payload[] {
   return site.payloads.filter(payload => payload.end > payload.contentStart)
 }
 

@@ -1,26 +1,33 @@
 /** The tensors of a decoded model: read once, before graphs are, and found again by their message. */
 
 import { invariant } from '../util/errors.ts'
+import type { ByteRange } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { isExternal, markerOf, type ModelProto, type TensorProto } from './proto.ts'
-import { readTensor, type TensorContext } from './read-tensor.ts'
+import { markerOf, type ModelProto, type TensorProto } from './proto.ts'
+import { readTensor, type FileTensor, type TensorContext } from './read-tensor.ts'
 import type { TensorSite } from './scan.ts'
 import { tensorProtos } from './tensor-protos.ts'
 
-const TENSORS = new WeakMap<TensorProto, { tensor: Tensor; external: boolean }>()
+/** A tensor's message in the file, and where its elements are if they are in another. */
+export interface TensorPlace {
+  readonly site: TensorSite
+  readonly external: ByteRange | null
+}
 
-/** Reads all tensors; gives the place of each in the file. */
+const TENSORS = new WeakMap<TensorProto, FileTensor>()
+
+/** Reads all tensors; gives the place of each. */
 export async function readTensors(
   model: ModelProto,
   sites: readonly TensorSite[],
   context: TensorContext,
-): Promise<Map<Tensor, TensorSite>> {
-  const places = new Map<Tensor, TensorSite>()
+): Promise<Map<Tensor, TensorPlace>> {
+  const places = new Map<Tensor, TensorPlace>()
   for (const { proto, label } of tensorProtos(model)) {
     const site = sites[markerOf(proto)]!
-    const tensor = await readTensor(proto, site, context, label)
-    TENSORS.set(proto, { tensor, external: isExternal(proto) })
-    places.set(tensor, site)
+    const found = await readTensor(proto, site, context, label)
+    TENSORS.set(proto, found)
+    places.set(found.tensor, { site, external: found.external })
   }
   return places
 }
@@ -32,7 +39,7 @@ export function tensorOf(proto: TensorProto): Tensor {
 
 /** Whether the elements of a message's tensor were in another file. */
 export function wasExternal(proto: TensorProto): boolean {
-  return recordOf(proto).external
+  return recordOf(proto).external !== null
 }
 
 function recordOf(proto: TensorProto) {

@@ -11,7 +11,7 @@ import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { DTYPE_OF_SAFETENSORS, parseHeader, PREFIX_BYTES } from './safetensors-header.ts'
-import { bytesSegment, rangeSegment, writeSegments, type Segment } from './segment.ts'
+import { elementsOf, rangeSegment, writeSegments, type Segment } from './segment.ts'
 
 export interface Safetensors {
   /** In the order of their bytes; not in memory until they are asked for. */
@@ -101,7 +101,7 @@ function segmentOf(content: SafetensorsContent): Segment {
     const { source } = content
     return rangeSegment({ source, offset: 0, length: source.byteLength })
   }
-  return 'source' in content.data ? rangeSegment(content.data) : bytesSegment(content.data as Uint8Array)
+  return elementsOf(content)
 }
 
 /** JSON of a map in its own order: an object would move names that look like numbers to the front. */

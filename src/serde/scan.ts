@@ -35,12 +35,16 @@ export interface Span {
   readonly end: number
 }
 
-/** A field with elements of a tensor: one field of bytes or packed numbers, or a run of fields of one number each. */
-export interface Payload extends Span {
-  readonly field: number
-  readonly wireType: number
-  /** Where the content of a field of bytes starts; for a run, its first tag. */
+/** A field of bytes, and where its content starts. */
+export interface ContentSpan extends Span {
   readonly contentStart: number
+}
+
+/** A field with elements of a tensor: one field of bytes or packed numbers, or a run of fields of one number each. */
+export interface Payload extends ContentSpan {
+  readonly field: number
+  /** Of a run, that of its numbers; its content starts at the first tag. */
+  readonly wireType: number
   /** [contentStart, end), when it is small or the file is in memory. */
   readonly bytes: Uint8Array | null
 }
@@ -60,7 +64,7 @@ export interface Scan {
   readonly outline: Uint8Array
   readonly tensors: readonly TensorSite[]
   /** The entries of ModelProto.metadata_props. */
-  readonly metadata: readonly Span[]
+  readonly metadata: readonly ContentSpan[]
 }
 
 /** Whether markers are an error, as in a file, or meant, as in an outline that `serialize` wrote. */
@@ -83,12 +87,11 @@ interface OpenFrame extends Frame {
   groups: number[]
 }
 
-interface Field extends Span {
+interface Field extends ContentSpan {
   readonly number: number
   readonly wireType: number
   readonly tag: number
   readonly tagEnd: number
-  readonly contentStart: number
 }
 
 class Scanner {
@@ -97,7 +100,7 @@ class Scanner {
   readonly #markers: MarkerPolicy
   readonly #outline: Outline
   readonly #tensors: TensorSite[] = []
-  readonly #metadata: Span[] = []
+  readonly #metadata: ContentSpan[] = []
   readonly #stack: OpenFrame[]
   #messageCount = 0
   #fieldCount = 0
@@ -201,7 +204,9 @@ class Scanner {
       if (frame.singles & bit) throw this.#damaged(field.start, frame, `field ${field.number} occurs twice`)
       frame.singles |= bit
     }
-    if (frame.kind === 'ModelProto' && field.number === METADATA_FIELD) this.#metadata.push(spanOf(field))
+    if (frame.kind === 'ModelProto' && field.number === METADATA_FIELD) {
+      this.#metadata.push({ ...spanOf(field), contentStart: field.contentStart })
+    }
     if (frame.site && field.number === EXTERNAL_DATA_FIELD) frame.site.external.push(spanOf(field))
     const slot = this.#outline.openMessage(field.tag)
     const opened: Frame = {

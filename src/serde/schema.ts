@@ -101,6 +101,7 @@ export const SCHEMA: Readonly<Record<MessageKind, MessageSchema>> = {
 /** Fields of ModelProto and TensorProto that are read or rewritten by place. */
 export const METADATA_FIELD = 14
 export const EXTERNAL_DATA_FIELD = 13
+export const DATA_LOCATION_FIELD = 14
 export const RAW_DATA_FIELD = 9
 
 /** The fields of TensorProto that hold elements; strings are not among them, they stay in the outline. */

@@ -1,6 +1,7 @@
 /** Bytes to be written: in memory, a range of a source, or made on the way. */
 
 import type { ByteRange } from '../tensor/source.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 
 export interface Segment {
   readonly byteLength: number
@@ -15,6 +16,11 @@ export function bytesSegment(bytes: Uint8Array): Segment {
 
 export function rangeSegment({ source, offset, length }: ByteRange): Segment {
   return { byteLength: length, chunks: () => readChunks({ source, offset, length }) }
+}
+
+/** The packed elements of a tensor of numbers. */
+export function elementsOf({ data }: Tensor): Segment {
+  return 'source' in data ? rangeSegment(data) : bytesSegment(data as Uint8Array)
 }
 
 /** A range of a source in pieces of constant size. */

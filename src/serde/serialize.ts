@@ -10,7 +10,7 @@ import { MESSAGE_LIMIT } from './limits.ts'
 import { encodeModel, type ModelProto } from './proto.ts'
 import { scanModel } from './scan.ts'
 import { RAW_DATA_FIELD } from './schema.ts'
-import { bytesSegment, byteLengthOfSegments, joinSegments, rangeSegment, type Segment } from './segment.ts'
+import { bytesSegment, byteLengthOfSegments, elementsOf, joinSegments, type Segment } from './segment.ts'
 import { remark, serializeFunction, serializeGraph, type TensorSink } from './serialize-graph.ts'
 import { splice } from './splice.ts'
 import { inTraining } from './tensor-protos.ts'
@@ -47,10 +47,9 @@ export async function serializeSegments(model: Model, place: TensorPlacer, name:
 
 /** Elements as raw_data; strings are in the outline already. */
 export function inlineFields(tensor: Tensor): Segment[] {
-  const { data, byteLength } = tensor
-  if (byteLength === 0) return []
-  const head = Buffer.concat([encodeTag(RAW_DATA_FIELD, BYTES), encodeVarint(byteLength)])
-  return [bytesSegment(head), 'source' in data ? rangeSegment(data) : bytesSegment(data as Uint8Array)]
+  if (tensor.byteLength === 0) return []
+  const head = [encodeTag(RAW_DATA_FIELD, BYTES), encodeVarint(tensor.byteLength)]
+  return [bytesSegment(Buffer.concat(head)), elementsOf(tensor)]
 }
 
 /** Protobuf readers refuse messages of 2 GiB. */

@@ -1,0 +1,117 @@
+/**
+ * Writes a model again with other weights: the input file byte for byte, except the elements that were replaced and the
+ * metadata that was added. Nothing is decoded and no weight is held in memory.
+ */
+
+import { basename } from 'node:path'
+import { InputError, invariant } from '../util/errors.ts'
+import { formatShape } from '../tensor/shape.ts'
+import type { ByteSource } from '../tensor/source.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { encodeEntry, ExternalLayout, writeModelFiles } from './external-layout.ts'
+import { layoutOf, type FileLayout, type ModelFile } from './load.ts'
+import { decodeEntryKey } from './proto.ts'
+import { filled } from './read-tensor.ts'
+import type { TensorSite } from './scan.ts'
+import { METADATA_FIELD, RAW_DATA_FIELD } from './schema.ts'
+import { bytesSegment, byteLengthOfSegments, rangeSegment, type Segment } from './segment.ts'
+import { checkSize } from './serialize.ts'
+import { checkSharedRanges } from './shared-ranges.ts'
+import { splice, type Edit } from './splice.ts'
+import { typedFieldOf } from './typed-data.ts'
+import { varintSegment } from './varint-segment.ts'
+import { BYTES, encodeField, encodeTag, encodeVarint, VARINT } from './wire.ts'
+
+/**
+ * `replacements`: new elements, in packed little-endian form, of tensors of `file.model`; dtype and dims stay.
+ * `metadata`: entries of metadata_props, in place of those of the same key. Weights in data files go to a new one,
+ * `<outPath>.data`, all of them, so that the output needs no file of the input.
+ */
+export async function writePatched(
+  file: ModelFile,
+  outPath: string,
+  replacements: ReadonlyMap<Tensor, ByteSource>,
+  metadata: ReadonlyMap<string, string>,
+): Promise<void> {
+  const layout = layoutOf(file)
+  invariant(layout, `${file.path} was not opened by loadModel`)
+  const outside = new ExternalLayout(`${basename(outPath)}.data`)
+  for (const [tensor, elements] of replacements) checkReplacement(layout, tensor, elements, file.path)
+  await checkSharedRanges(layout.places, replacements, file.path)
+  const edits: Edit[] = []
+  for (const [tensor, { site, external }] of layout.places) {
+    const elements = replacements.get(tensor)
+    if (external) {
+      const segment = rangeSegment(elements ? wholeOf(elements) : external)
+      const { source, offset, length } = external
+      edits.push(...relocate(site, outside.place(`${source.name}:${offset}:${length}`, segment)))
+    } else if (elements && elements.byteLength > 0) {
+      edits.push(...(await replaceElements(tensor, site, elements)))
+    }
+  }
+  edits.push(...(await replaceMetadata(layout, metadata)))
+  const segments = splice(layout.source, edits)
+  checkSize(byteLengthOfSegments(segments), outPath)
+  const inputs = [...layout.places.values()].flatMap(({ external }) => external?.source.name ?? [])
+  await writeModelFiles(outPath, segments, outside, new Set(inputs))
+}
+
+function wholeOf(source: ByteSource) {
+  return { source, offset: 0, length: source.byteLength }
+}
+
+function checkReplacement(layout: FileLayout, tensor: Tensor, elements: ByteSource, path: string): void {
+  const what = `tensor ${tensor.dtype}${formatShape(tensor.dims)}`
+  invariant(layout.places.has(tensor), `write patched: a ${what} that is not of ${path} is to be replaced`)
+  if (elements.byteLength === tensor.byteLength && tensor.dtype !== 'string') return
+  throw new InputError(
+    `${path}: ${what} takes ${tensor.byteLength} bytes, its replacement ${elements.name} has ${elements.byteLength}`,
+  )
+}
+
+/** New elements in the field that held the old ones. */
+async function replaceElements(tensor: Tensor, site: TensorSite, elements: ByteSource): Promise<Edit[]> {
+  const { frame } = site
+  const payloads = filled(site)
+  const field = payloads[0]!.field
+  const { wireType } = typedFieldOf(tensor.dtype)
+  const packed = field === RAW_DATA_FIELD || wireType !== VARINT
+  // 1. The very bytes of the tensor, in one field: the file keeps its length.
+  if (packed && (field === RAW_DATA_FIELD || (payloads.length === 1 && payloads[0]!.wireType === BYTES))) {
+    const { contentStart, end } = payloads.at(-1)! // protobuf: of a field that occurs twice the last counts
+    return [{ frame, start: contentStart, end, segments: [rangeSegment(wholeOf(elements))] }]
+  }
+  // 2. Varints, or elements in several fields: one packed field instead.
+  const content = packed ? rangeSegment(wholeOf(elements)) : await varintSegment(elements, tensor.dtype)
+  const head = bytesSegment(Buffer.concat([encodeTag(field, BYTES), encodeVarint(content.byteLength)]))
+  return payloads.map(({ start, end }, i) => ({
+    frame,
+    start,
+    end,
+    segments: i === 0 ? [head, content] : [],
+  }))
+}
+
+/** New external_data entries in place of the old. */
+function relocate(site: TensorSite, entries: Segment): Edit[] {
+  return site.external.map(({ start, end }, i) => ({
+    ...{ frame: site.frame, start, end },
+    segments: i === 0 ? [entries] : [],
+  }))
+}
+
+/** Removes entries that are given anew and appends the new ones at the end of the model. */
+async function replaceMetadata(
+  { source, scan }: FileLayout,
+  metadata: ReadonlyMap<string, string>,
+): Promise<Edit[]> {
+  const edits: Edit[] = []
+  for (const { start, contentStart, end } of scan.metadata) {
+    const key = decodeEntryKey(await source.read(contentStart, end - contentStart))
+    if (metadata.has(key)) edits.push({ frame: null, start, end, segments: [] })
+  }
+  const fields = [...metadata].map(([key, value]) => encodeField(METADATA_FIELD, encodeEntry(key, value)))
+  const end = source.byteLength
+  if (fields.length > 0) edits.push({ frame: null, start: end, end, segments: fields.map(bytesSegment) })
+  return edits
+}
