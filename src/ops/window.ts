@@ -33,18 +33,30 @@ export function reachOf(axis: WindowAxis): number {
   return (axis.output - 1) * axis.stride + spanOf(axis)
 }
 
+/** Windows that lie inside the input and its stated padding; ceil_mode may add one. */
+export function wholeWindows(axis: WindowAxis): number {
+  return Math.floor((axis.input + axis.begin + axis.end - spanOf(axis)) / axis.stride) + 1
+}
+
 /** The window of a Conv node, whose input, weight and output have static shapes. */
 export function convWindow(node: Node): Window {
   const kernel = node.input(1).shape.slice(2)
-  return slidingWindow(node, node.input(0).shape, node.output(0).shape, kernel, spanOf)
+  return slidingWindow(node, kernel, axis => Math.max(0, sameTotal(axis, spanOf(axis))))
 }
 
-/** The window of a MaxPool or AveragePool node. */
+/**
+ * The window of a MaxPool or AveragePool node. ONNX Runtime resolves their SAME_* padding with the kernel without its
+ * holes, and lets a total be negative: windows then begin inside the input (pool_attributes.h).
+ */
 export function poolWindow(node: Node): Window {
   const kernel = node.ints('kernel_shape', undefined)
   if (!kernel) throw new InputError(`${node.label}: attribute kernel_shape is missing`)
-  // ONNX Runtime's pooling counts the kernel without its holes when it resolves auto_pad (pool_attributes.h).
-  return slidingWindow(node, node.input(0).shape, node.output(0).shape, kernel, axis => axis.kernel)
+  return slidingWindow(node, kernel, axis => sameTotal(axis, axis.kernel))
+}
+
+/** Padding that gives ⌈input / stride⌉ windows (ONNX: auto_pad SAME_*). */
+function sameTotal(axis: WindowAxis, span: number): number {
+  return (Math.ceil(axis.input / axis.stride) - 1) * axis.stride + span - axis.input
 }
 
 /**
@@ -110,25 +122,16 @@ function axesOf(node: Node, input: Shape, output: Shape, kernel: readonly number
 }
 
 /** Resolves `auto_pad` of Conv and the poolings; the output size is the observed one. */
-function slidingWindow(
-  node: Node,
-  input: Shape,
-  output: Shape,
-  kernel: readonly number[],
-  extentOf: (axis: WindowAxis) => number,
-): Window {
+function slidingWindow(node: Node, kernel: readonly number[], totalOf: (axis: WindowAxis) => number): Window {
   const autoPad = node.string('auto_pad', 'NOTSET')
-  const axes = axesOf(node, input, output, kernel)
   const resolve = AUTO_PAD[autoPad]
   if (!resolve) {
     const known = Object.keys(AUTO_PAD).join(', ')
     throw new InputError(`${node.label}: attribute auto_pad should be one of ${known}, found ${autoPad}`)
   }
+  const axes = axesOf(node, node.input(0).shape, node.output(0).shape, kernel)
   return axes.map(axis => {
-    // ONNX: the output has ceil(input / stride) elements.
-    const size = Math.ceil(axis.input / axis.stride)
-    const total = Math.max(0, (size - 1) * axis.stride + extentOf(axis) - axis.input)
-    const [begin, end] = resolve(axis, total)
+    const [begin, end] = resolve(axis, totalOf(axis))
     return { ...axis, begin, end }
   })
 }
@@ -137,6 +140,10 @@ const AUTO_PAD: Readonly<Record<string, (axis: WindowAxis, total: number) => [be
   {
     NOTSET: axis => [axis.begin, axis.end],
     VALID: () => [0, 0],
-    SAME_UPPER: (_, total) => [Math.floor(total / 2), Math.ceil(total / 2)],
-    SAME_LOWER: (_, total) => [Math.ceil(total / 2), Math.floor(total / 2)],
+    SAME_UPPER: (_, total) => split(Math.trunc(total / 2), total),
+    SAME_LOWER: (_, total) => split(Math.trunc((total + 1) / 2), total),
   }
+
+function split(begin: number, total: number): [begin: number, end: number] {
+  return [begin, total - begin]
+}

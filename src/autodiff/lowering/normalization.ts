@@ -32,10 +32,10 @@ export const batchNormTrainGradByChannel: Lowering = ({ op, node, inputs, wants 
   const n = sizeOf(x.shape) / x.shape[1]!
   const spread = (perChannel: Value) =>
     op.Reshape(perChannel, [x.shape[1]!, ...x.shape.slice(2).map(() => 1)])
-  const rstd = rsqrt(op, variance, node.float('epsilon', 1e-5))
   const dbias = wants(0) || wants(2) ? op.ReduceSum(dy, axes, false) : null
   if (!wants(0) && !wants(1)) return [null, null, dbias]
 
+  const rstd = rsqrt(op, variance, node.float('epsilon', 1e-5))
   const centered = op.Sub(x, spread(mean))
   const dscale = op.Mul(rstd, op.ReduceSum(op.Mul(dy, centered), axes, false))
   if (!wants(0)) return [null, dscale, dbias]

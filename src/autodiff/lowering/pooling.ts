@@ -1,7 +1,7 @@
 /** Lowerings of the pooling gradients to standard operators. */
 
 import { applyAlongAxis, averageMatrix, transposed } from '../../ops/axis-matrix.ts'
-import { windowAttributes, windowOf } from '../../ops/window.ts'
+import { wholeWindows, windowAttributes, windowOf } from '../../ops/window.ts'
 import { sizeOf } from '../../tensor/shape.ts'
 import type { Lowering, LoweringContext } from './lower.ts'
 import type { Value } from '../../ir/value.ts'
@@ -27,10 +27,9 @@ function indicesOf({ op, node, inputs, companion }: LoweringContext): Value {
   const rowMajor = y.producer?.int('storage_order', 0) === 0
   const found = rowMajor ? companion(y, 'MaxPool', 1, spec) : null
   if (found) return found
-  // Windows that begin in the padding behind x do not exist, so that ceil_mode is the same as no ceil_mode with the
-  // padding that the last window reaches into.
   const window = windowOf(node, x.shape, y.shape)
-  const attributes = { ...windowAttributes(window), ceil_mode: 1 }
+  const ceil = window.some(axis => axis.output > wholeWindows(axis))
+  const attributes = { ...windowAttributes(window), ceil_mode: Number(ceil) }
   return op.emit('MaxPool', [x], [{ shape: y.shape }, spec], attributes)[1]!
 }
 
