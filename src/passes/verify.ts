@@ -8,6 +8,7 @@ import type { Value } from '../ir/value.ts'
 /** Throws an InputError that names the first fault. `outer`: the values that surrounding graphs define. */
 export function verify(graph: Graph, outer: ReadonlySet<Value> = new Set()): void {
   const where = `graph ${graph.name || '(unnamed)'}`
+  const scope = outer.size > 0 ? `${where} or around it` : where
   const defined = new Set(outer)
   const names = new Map<string, string>()
   for (const value of outer) names.set(value.name, 'a surrounding graph')
@@ -35,7 +36,7 @@ export function verify(graph: Graph, outer: ReadonlySet<Value> = new Set()): voi
     node.inputs.forEach((value, index) => {
       if (!value || defined.has(value)) return
       if (!made.has(value)) {
-        throw new InputError(`${node.label}: input ${index} "${value.name}" is not defined in ${where}`)
+        throw new InputError(`${node.label}: input ${index} "${value.name}" is not defined in ${scope}`)
       }
       sortNodes(graph.nodes) // names the node of a cycle, if there is one
       const producer = value.producer?.label ?? 'a later node'
