@@ -102,7 +102,8 @@ function deserializeNodes(protos: readonly NodeProto[], scope: Scope): Node[] {
         deserializeAttribute(attribute, `${scope.label}: ${label}`, scope, deserializeGraph),
       )
     }
-    const rest = without(proto, ...NODE_FIELDS)
+    const rest: NodeProto = without(proto, ...NODE_FIELDS)
+    if (proto.domain && proto.domain !== node.domain) rest.domain = proto.domain
     if (Object.keys(rest).length > 0) node.extra = { rest } satisfies NodeExtra
     for (const output of outputs[index]!) if (output) scope.arrived(output)
     return node

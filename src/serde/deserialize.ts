@@ -80,7 +80,7 @@ function deserializeProto(proto: ModelProto, name: string): Model {
   const ids = model.functions.map(definition => functionId(definition))
   const twice = ids.find((id, i) => ids.indexOf(id) !== i)
   if (twice !== undefined) throw new InputError(`${name}: function ${twice} is given twice`)
-  const metadata = new Map((proto.metadata_props ?? []).map(entry => [entry.key ?? '', entry]))
+  const metadata = new Map((proto.metadata_props ?? []).map(entry => [entry.key ?? '', without(entry)]))
   for (const [key, entry] of metadata) model.metadata.set(key, entry.value ?? '')
   model.extra = { rest: without(proto, ...MODEL_FIELDS), metadata, opsets } satisfies ModelExtra
   return model
@@ -131,7 +131,7 @@ function readOpsets(
         `${where}: operator set "${domain || 'ai.onnx'}" is imported at versions ${a} and ${b}`,
       )
     }
-    opsets.set(domain, entry)
+    opsets.set(domain, without(entry))
   }
   return opsets
 }

@@ -75,26 +75,28 @@ export const attributeExtra = (attribute: Attribute) => attribute.extra as Attri
 
 /** What a TensorProto says besides its elements; the name of an initializer is its Value's. */
 export function tensorExtra(proto: TensorProto, named: boolean): TensorExtra {
-  const rest = without(
+  const rest: TensorProto = without(
     proto,
     'dims',
     'data_type',
     'string_data',
     'external_data',
     'data_location',
-    '$unknowns',
   )
   const unknowns = proto.$unknowns?.filter(unknown => !isMarker(unknown)) ?? []
-  const kept = unknowns.length > 0 ? { ...rest, $unknowns: unknowns } : rest
-  return { rest: named ? without(kept, 'name') : kept, external: isExternal(proto) }
+  delete rest.$unknowns
+  if (unknowns.length > 0) rest.$unknowns = unknowns
+  if (named) delete rest.name
+  return { rest, external: isExternal(proto) }
 }
 
-/** A message without the named fields. */
-export function without<T extends object, K extends keyof T>(
+/** A copy of a message without the named fields. Unknown fields, which protobufjs hides from copying, come along. */
+export function without<T extends { $unknowns?: Uint8Array[] }, K extends keyof T = never>(
   message: T,
   ...fields: readonly K[]
 ): Omit<T, K> {
   const rest = { ...message }
+  if (message.$unknowns) rest.$unknowns = message.$unknowns
   for (const field of fields) Reflect.deleteProperty(rest, field)
   return rest
 }

@@ -13,6 +13,7 @@ import {
   functionExtra,
   graphExtra,
   nodeExtra,
+  without,
   valueExtra,
   type AttributeExtra,
   type TensorExtra,
@@ -80,13 +81,13 @@ export function serializeGraph(graph: Graph, outer: Names | null, sink: TensorSi
     }),
     sparse_initializer: (extra?.sparse ?? []).map(({ value, proto }) => {
       remark(inSparse(proto, value.name), sink)
-      return { ...proto, values: { ...proto.values, name: value.name } }
+      return { ...without(proto), values: { ...without(proto.values!), name: value.name } }
     }),
     input: graph.inputs.map(serializeInfo),
     output: graph.outputs.map(value => {
       names.use(value, 'an output')
       const listed = extra?.outputInfo.get(value)
-      if (listed && claimed.has(value)) return { ...listed, name: value.name }
+      if (listed && claimed.has(value)) return { ...without(listed), name: value.name }
       claimed.add(value)
       return serializeInfo(value)
     }),
@@ -162,7 +163,7 @@ function serializeAttribute(attribute: Attribute, names: Names, sink: TensorSink
   if (kind === 'opaque') {
     const proto = value as AttributeProto
     remark(inAttribute(proto, ''), sink)
-    return proto
+    return without(proto)
   }
   // The codes are those of the file, or of the table: numbers that need no enum of their own.
   if (kind === 'reference')
