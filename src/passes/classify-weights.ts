@@ -51,7 +51,7 @@ export async function classifyWeights(model: Model, patterns: WeightPatterns = {
   for (const { graph, within } of graphsWithOwners(model.graph)) {
     for (const [value, origin] of weightOrigins(graph)) {
       const tensor = tensorOf(value)!
-      const ends = finalUses(value, uses, changing, isTelling)
+      const ends = finalUses(value, uses, changing, use => isTelling(tensor.size, use))
       const { role, reason } = await judgeWeight(value, tensor, ends, uses)
       const name = taken.has(value.name) && within ? `${within.name}/${value.name}` : value.name
       taken.add(name)

@@ -85,9 +85,10 @@ const INPUT_ROLES: Readonly<Record<string, InputRoles>> = {
 /** Operators that combine operands element by element. */
 const ELEMENTWISE: ReadonlySet<string> = new Set(['Add', 'Sub', 'Mul', 'Div', 'Sum', 'Mean', 'Where'])
 
-/** Whether a use says what a weight is even where nothing but weights is computed. */
-export function isTelling({ node, index }: Use): boolean {
-  return node.domain === ONNX_DOMAIN && INPUT_ROLES[node.opType]?.[index] !== undefined
+/** Whether a use says what a weight of `size` elements is, even where nothing but weights is computed. */
+export function isTelling(size: number, { node, index }: Use): boolean {
+  if (node.domain !== ONNX_DOMAIN) return false
+  return INPUT_ROLES[node.opType]?.[index] !== undefined || (size === 1 && ELEMENTWISE.has(node.opType))
 }
 
 type Uses = ReadonlyMap<Value, readonly Use[]>
