@@ -7,7 +7,7 @@
  * the difference with the larger operand is exact. NaN and infinity fail one of the two, so they reach the callback.
  */
 
-import { FORMATS } from './rounding.ts'
+import { FORMATS, type AveragedDType } from './rounding.ts'
 
 /** Called with the index and the value that could not be added exactly. */
 export type Spill = (index: number, value: number) => void
@@ -180,4 +180,15 @@ function float16Table(): Float32Array {
     if (exponent === 31) return fraction ? NaN : sign * Infinity
     return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24)
   }))
+}
+
+/** The index of the first element that has no place in a mean, or -1. */
+export function findUnsummable(dtype: AveragedDType, x: Float32Array | Float64Array | Uint16Array): number {
+  if (x instanceof Uint16Array) {
+    const exponent = dtype === 'float16' ? 0x7c00 : 0x7f80
+    return x.findIndex(code => (code & exponent) === exponent)
+  }
+  const limit = x instanceof Float64Array ? MAX_FLOAT64 : Infinity
+  for (let i = 0; i < x.length; i++) if (!(Math.abs(x[i]!) < limit)) return i
+  return -1
 }

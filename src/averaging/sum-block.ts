@@ -108,21 +108,27 @@ export class SumBlock {
     else mean16(dtype as 'float16' | 'bfloat16', this.#high, low, total, out, careful)
   }
 
-  /** Writes the sums of the first elements in canonical form: interleaved pairs, and the rest as a tail. */
-  pairs(out: Float64Array): Tail {
+  /** Writes the sums of the first elements as canonical pairs, interleaved; what they cannot hold is in `tail`. */
+  pairs(out: Float64Array): void {
     const low = this.#low ?? NO_LOW
-    const indices: number[] = []
-    const values: number[] = []
     for (let i = 0, k = 0; k < out.length; i++, k += 2) {
       if (low[i] === 0) {
         out[k] = this.#high[i]!
         out[k + 1] = 0
-        continue
+      } else {
+        const [first = 0, second = 0] = this.#canonical(i)
+        out[k] = first
+        out[k + 1] = second
       }
-      const canonical = this.#canonical(i)
-      out[k] = canonical[0] ?? 0
-      out[k + 1] = canonical[1] ?? 0
-      for (const value of canonical.slice(2)) {
+    }
+  }
+
+  /** The components of sums in canonical form beyond the pairs. */
+  tail(): Tail {
+    const indices: number[] = []
+    const values: number[] = []
+    for (const i of [...this.#wide.keys()].sort((a, b) => a - b)) {
+      for (const value of this.#canonical(i).slice(2)) {
         indices.push(i)
         values.push(value)
       }
