@@ -46,10 +46,9 @@ export const convWeightGradByMatMul: Lowering = ({ op, node, inputs: [x, dy] }) 
   const m = dy!.shape[1]!
   const positions = sizeOf(dy!.shape.slice(2))
   const kernel = sizeOf(dw.slice(2))
-  const columns = windowSlices(op, x!, window).map(slice =>
-    op.Reshape(slice, kernel === 1 ? [n, group, c / group, positions] : [n, group, c / group, 1, positions]),
-  )
-  const matrix = op.Reshape(op.Concat(columns, 3), [n, group, (c / group) * kernel, positions])
+  // Side by side along the first spatial axis, the slices of one channel are the rows (k, O) of the matrix.
+  const columns = op.Concat(windowSlices(op, x!, window), 2)
+  const matrix = op.Reshape(columns, [n, group, (c / group) * kernel, positions])
   const dyMatrix = op.Transpose(op.Reshape(dy!, [n, group, m / group, positions]), [0, 1, 3, 2])
   const product = op.ReduceSum(op.MatMul(matrix, dyMatrix), [0], false)
   return [op.Reshape(op.Transpose(product, [0, 2, 1]), dw)]
