@@ -92,10 +92,11 @@ export function imageDims(dims: Shape, layout: FieldLayout): ImageDims | null {
 
 /** The layout that dims of one sample most likely have. */
 export function guessLayout(dims: Shape): FieldLayout {
-  const channels = (dim: number | undefined) => dim === 1 || dim === 3 || dim === 4
   if (dims.length === 2) return Math.min(...dims) >= 2 ? 'HW' : 'plain'
-  if (dims.length !== 3 || channels(dims[0]) === channels(dims[2])) return 'plain'
-  return channels(dims[2]) ? 'HWC' : 'CHW'
+  if (dims.length !== 3) return 'plain'
+  const first = dims[0] === 1 || dims[0] === 3
+  const last = dims[2] === 1 || dims[2] === 3 || dims[2] === 4
+  return first === last ? 'plain' : last ? 'HWC' : 'CHW'
 }
 
 /** Samples of each class. */

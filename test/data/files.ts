@@ -9,10 +9,13 @@ import { SwaError } from '../../src/util/errors.ts'
 
 export const FIXTURES = fileURLToPath(new URL('../../fixtures/data/', import.meta.url))
 
+const folders: string[] = []
+process.on('exit', () => folders.forEach(folder => rmSync(folder, { recursive: true, force: true })))
+
 /** A folder that is removed when the process ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-data-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  folders.push(folder)
   return folder
 }
 
@@ -31,7 +34,7 @@ export function idxBytes(type: number, dims: readonly number[], elements: readon
   return Uint8Array.from([0, 0, type, dims.length, ...sizes, ...elements])
 }
 
-/** Asserts that something fails with exactly this message; `/root/` in front of paths is left out. */
+/** Asserts that something fails with exactly this message; `root` is written as `/`. */
 export async function assertFails(
   action: () => unknown,
   message: string | RegExp,
@@ -44,7 +47,7 @@ export async function assertFails(
     error = thrown
   }
   assert.instance(error, SwaError, `expected an error of ours, got ${String(error)}`)
-  const found = (error as SwaError).message.replaceAll(`${options.root ?? ''}/`, '/').replaceAll('//', '/')
+  const found = (error as SwaError).message.replaceAll(options.root ?? '/', '/').replaceAll('//', '/')
   if (typeof message === 'string') assert.is(found, message)
   else assert.match(found, message)
   if (options.cure !== undefined) assert.is((error as SwaError).cure, options.cure)
