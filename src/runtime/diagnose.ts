@@ -50,7 +50,7 @@ export async function diagnose(): Promise<MachineReport> {
 interface Probe {
   readonly name: string
   readonly provider: string
-  cure(): string | null
+  readonly cure: () => string | null
 }
 
 const CUDA_LIBRARY = 'libonnxruntime_providers_cuda.so'

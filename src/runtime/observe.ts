@@ -35,9 +35,11 @@ export async function observe(
 ): Promise<Observations> {
   const produced = model.graph.nodes.flatMap(node => node.outputs.filter(output => output !== null))
   const types = await inferTypes(engine, model, produced)
+  // The binding shows an unknown rank as no dimensions, just as a scalar: both are looked at.
+  const isKnown = ({ shape }: TensorType) => shape!.length > 0 && shape!.every(dim => typeof dim === 'number')
   const unknown = produced.filter(value => {
     const type = types.get(value.name)
-    return type !== undefined && !type.shape!.every(dim => typeof dim === 'number')
+    return type !== undefined && !isKnown(type)
   })
   const values = new Map<string, Tensor>()
   if (unknown.length === 0 && wanted.length === 0) return { types, values }
@@ -93,7 +95,7 @@ async function open(engine: Engine, model: Model): Promise<Runner> {
   }
 }
 
-/** The same model with other outputs, all of unstated type, and a few nodes more; nodes nobody needs are left out. */
+/** The same model with other outputs and a few nodes more; nodes nobody needs are left out. */
 function withOutputs(model: Model, outputs: readonly Value[], extra: readonly Node[]): Model {
   const graph = new Graph(model.graph.name)
   const needed = new Set<Node>()
@@ -106,7 +108,7 @@ function withOutputs(model: Model, outputs: readonly Value[], extra: readonly No
   graph.inputs = model.graph.inputs
   graph.initializers = model.graph.initializers
   graph.nodes = [...model.graph.nodes, ...extra].filter(node => needed.has(node))
-  graph.outputs = outputs.map(value => new Value(value.name))
+  graph.outputs = [...outputs]
   const copy = new Model(graph, model.irVersion, model.opsetImports)
   copy.functions = model.functions
   return copy

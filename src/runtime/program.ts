@@ -1,22 +1,33 @@
 /** A training program: one graph that maps state and a batch to the next state and metrics. */
 
 import type { Graph } from '../ir/graph.ts'
+import type { DType } from '../tensor/dtype.ts'
 import type { Shape } from '../tensor/shape.ts'
 
-/** A tensor that is carried from step to step. */
-export interface StateTensor {
-  /** Name under which state is read, written and stored. */
-  readonly name: string
-  /** Graph input and output that hold it. */
+/** A graph input and output that together carry a part of a state vector. */
+export interface StatePart {
   readonly input: string
   readonly output: string
+  /** First element of the part in the vector. */
+  readonly offset: number
   readonly shape: Shape
+}
+
+/**
+ * A float32 vector that is carried from step to step. The graph sees it as parts: one for each tensor, so that an engine
+ * can hand in and take out views of two alternating buffers, and no pass over memory is spent on splitting and joining.
+ */
+export interface StateVector {
+  /** Name under which the vector is read, written and stored. */
+  readonly name: string
+  readonly length: number
+  readonly parts: readonly StatePart[]
 }
 
 /** A tensor that is fed anew at each step: batch inputs, targets, learning rate and step scalars. */
 export interface StepInput {
   readonly name: string
-  readonly dtype: 'float32' | 'int64' | 'int32'
+  readonly dtype: DType
   readonly shape: Shape
 }
 
@@ -24,7 +35,7 @@ export interface Program {
   /** Standard operators and composites (`swa.composite`); the engine lowers the latter. */
   readonly graph: Graph
   readonly opset: number
-  readonly state: readonly StateTensor[]
+  readonly state: readonly StateVector[]
   readonly inputs: readonly StepInput[]
   /** Scalar outputs reported at each step. */
   readonly metrics: readonly string[]

@@ -3,8 +3,6 @@
  * (optimizer, averages, distances) works on this vector; segments say which element belongs to which tensor.
  */
 
-import type { Builder } from '../ir/builder.ts'
-import type { Value } from '../ir/value.ts'
 import { sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InputError, invariant } from '../util/errors.ts'
@@ -60,25 +58,6 @@ export class FlatLayout {
         name,
         Tensor.of('float32', shape, vector.subarray(offset, offset + size)),
       ]),
-    )
-  }
-
-  /** Inside a graph: the tensors of a flat value (`Split` and `Reshape`). */
-  split(op: Builder, vector: Value): Value[] {
-    if (this.segments.length === 0) return []
-    const parts = op.Split(
-      vector,
-      this.segments.map(segment => segment.size),
-      0,
-    )
-    return this.segments.map((segment, i) => op.Reshape(parts[i]!, segment.shape))
-  }
-
-  /** Inside a graph: one flat value of the tensors (`Reshape` and `Concat`). */
-  concat(op: Builder, values: readonly Value[]): Value {
-    return op.Concat(
-      values.map((value, i) => op.Reshape(value, [this.segments[i]!.size])),
-      0,
     )
   }
 }

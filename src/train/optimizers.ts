@@ -1,5 +1,5 @@
 /**
- * Optimizers as a handful of element-wise nodes over the whole flat parameter vector, whatever the number of tensors.
+ * Optimizers as a handful of element-wise nodes for each parameter.
  * Formulas: PyTorch's `torch.optim.SGD` and `torch.optim.AdamW` (Loshchilov, Hutter 2019), whose order of operations is kept.
  */
 
@@ -39,7 +39,7 @@ export interface UpdateContext {
 }
 
 export interface Optimizer {
-  /** Names of the vectors that are carried beside the parameters; all start at zero. */
+  /** Names of the vectors that are carried beside the parameters, of the same layout; all start at zero. */
   readonly slotNames: readonly string[]
   /** Scalars that the host computes for each step, in float64, and feeds. */
   readonly scalarNames: readonly string[]

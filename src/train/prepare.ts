@@ -75,7 +75,7 @@ export async function prepareTraining(
   setBatchSize(model, options.batchSize, options.inputShapes)
 
   // 2. Which weights train, which are statistics; the loss goes before a trailing activation.
-  const weights = classifyWeights(model, options.patterns)
+  const weights = await classifyWeights(model, options.patterns)
   const named = new Map<Value, TrainedWeight>()
   for (const { value, name } of weights) {
     const tensor = origins.get(value)?.tensor

@@ -105,7 +105,8 @@ export function differencesOf(was: unknown, now: unknown, path: string): string[
     return keys.flatMap(key => differencesOf(was[key], now[key], path ? `${path}.${key}` : key))
   }
   if (Object.is(was, now)) return []
-  return [`${path}: was ${JSON.stringify(was) ?? 'absent'}, now ${JSON.stringify(now) ?? 'absent'}`]
+  const show = (value: unknown) => (value === undefined ? 'absent' : JSON.stringify(value))
+  return [`${path}: was ${show(was)}, now ${show(now)}`]
 }
 
 /** Writes a state generation: tensors first, the manifest last; then removes all but the newest two. */

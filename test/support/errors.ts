@@ -11,5 +11,6 @@ export async function errorOf(action: Promise<unknown> | (() => unknown)): Promi
     if (error instanceof SwaError) return error
     throw error
   }
-  return assert.unreachable('expected an error, but the call succeeded') as never
+  assert.unreachable('expected an error, but the call succeeded')
+  throw new Error('unreachable')
 }

@@ -1,7 +1,7 @@
 /** ONNX Runtime's CPU execution provider: state ping-pongs through the session thread, one run a step. */
 
 import { availableParallelism } from 'node:os'
-import { DEFAULT_LOWERINGS, lowerComposites } from '../../autodiff/lowering/index.ts'
+import { COMPOSITE_LOWERINGS, lowerComposites } from '../../autodiff/lowering/index.ts'
 import { Model } from '../../ir/graph.ts'
 import { ONNX_DOMAIN } from '../../ir/node.ts'
 import { serializeModel } from '../../serde/index.ts'
@@ -30,6 +30,6 @@ export function cpuEngine(): Engine {
 
 /** The program in operators that the CPU provider executes. */
 export function lowerForCpu(program: Program): Model {
-  const graph = lowerComposites(program.graph, DEFAULT_LOWERINGS)
+  const graph = lowerComposites(program.graph, COMPOSITE_LOWERINGS)
   return new Model(graph, PROGRAM_IR_VERSION, new Map([[ONNX_DOMAIN, program.opset]]))
 }

@@ -3,6 +3,7 @@
 import type { DType } from '../../tensor/dtype.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import type { ModelSource, Port, SessionOptions } from '../engine.ts'
+import type { StateVector } from '../program.ts'
 
 /** A tensor as it crosses threads. */
 export interface WireTensor {
@@ -13,13 +14,6 @@ export interface WireTensor {
 
 export type WireFeeds = readonly (readonly [name: string, tensor: WireTensor])[]
 
-/** Names of a state tensor inside the session. */
-export interface StateNames {
-  readonly name: string
-  readonly input: string
-  readonly output: string
-}
-
 /** Request name -> its arguments and its answer. */
 export interface Requests {
   open: {
@@ -27,7 +21,7 @@ export interface Requests {
     result: { inputs: Port[]; outputs: Port[] }
   }
   run: { arguments: { feeds: WireFeeds; outputs: readonly string[] | null }; result: WireFeeds }
-  declareState: { arguments: { state: readonly StateNames[]; metrics: readonly string[] }; result: null }
+  declareState: { arguments: { state: readonly StateVector[]; metrics: readonly string[] }; result: null }
   writeState: { arguments: { state: WireFeeds }; result: null }
   readState: { arguments: null; result: WireFeeds }
   step: { arguments: { feeds: WireFeeds }; result: readonly (readonly [name: string, value: number])[] }

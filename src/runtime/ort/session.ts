@@ -21,6 +21,14 @@ interface Pending {
   readonly reject: (error: Error) => void
 }
 
+/** The package holds JavaScript; from a checkout, under tsx, the thread must learn TypeScript first. */
+function startWorker(): Worker {
+  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./worker.js', import.meta.url))
+  const file = JSON.stringify(new URL('./worker.ts', import.meta.url).href)
+  const script = `import('tsx/esm/api').then(tsx => { tsx.register(); return import(${file}) })`
+  return new Worker(script, { eval: true })
+}
+
 /** A session in a thread of its own. */
 class SessionThread {
   readonly #worker: Worker
@@ -30,9 +38,7 @@ class SessionThread {
 
   constructor() {
     disableTelemetry()
-    // Under tsx the source runs as TypeScript; in the package it is JavaScript.
-    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js'
-    this.#worker = new Worker(new URL(file, import.meta.url))
+    this.#worker = startWorker()
     this.#worker.on('message', (response: Response) => this.#settle(response))
     this.#worker.on('error', error => this.#fail(`the session thread failed: ${messageOf(error)}`))
     this.#worker.on('exit', code => this.#fail(`the session thread ended (code ${code})`))

@@ -8,23 +8,14 @@ import type * as Ort from 'onnxruntime-node'
 import { invariant, messageOf } from '../../util/errors.ts'
 import type { Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
-import {
-  transferables,
-  type Request,
-  type Requests,
-  type Response,
-  type StateNames,
-  type WireFeeds,
-  type WireTensor,
-} from './messages.ts'
+import { transferables, type Request, type Requests, type Response, type WireFeeds } from './messages.ts'
+import { CarriedState } from './state.ts'
 import { dtypeOfOrt, fromOrt, toOrt } from './tensors.ts'
 
 let ort: OrtModule
 let session: Ort.InferenceSession | null = null
-let stateNames: readonly StateNames[] = []
+let state: CarriedState | null = null
 let metricNames: readonly string[] = []
-/** Carried tensors by graph input name; each step's outputs become the next step's inputs without a copy of ours. */
-let state: Record<string, Ort.Tensor> = {}
 
 type Handlers = {
   [K in keyof Requests]: (argument: Requests[K]['arguments']) => Promise<Requests[K]['result']>
@@ -49,42 +40,34 @@ const handlers: Handlers = {
     return wireAll(results)
   },
 
-  async declareState({ state: names, metrics }) {
-    stateNames = names
+  async declareState({ state: vectors, metrics }) {
+    state = new CarriedState(ort, vectors)
     metricNames = metrics
     return Promise.resolve(null)
   },
 
   async writeState({ state: feeds }) {
-    const given = new Map(feeds)
-    for (const { name, input } of stateNames) {
-      const tensor = given.get(name)
-      if (tensor) state[input] = toOrt(ort, tensor, name)
-    }
+    declared().write(feeds)
     return Promise.resolve(null)
   },
 
   async readState() {
-    const copy = ({ name, input }: StateNames): readonly [string, WireTensor] => {
-      const tensor = state[input]
-      invariant(tensor, `state ${name} was never written`)
-      const wire = fromOrt(tensor, name)
-      return [name, { ...wire, data: (wire.data as Uint8Array).slice() }]
-    }
-    return Promise.resolve(stateNames.map(copy))
+    return Promise.resolve(declared().read())
   },
 
   async step({ feeds }) {
-    const fetches = [...stateNames.map(names => names.output), ...metricNames]
-    const results = await opened().run({ ...state, ...bind(feeds) }, fetches)
-    const next: Record<string, Ort.Tensor> = {}
-    for (const { input, output } of stateNames) next[input] = results[output] as Ort.Tensor
-    state = next
+    const carried = declared()
+    const metrics = Object.fromEntries(metricNames.map(name => [name, null]))
+    const results = await opened().run(
+      { ...carried.feeds, ...bind(feeds) },
+      { ...carried.fetches, ...metrics },
+    )
+    carried.advance()
     return metricNames.map(name => [name, Number((results[name]!.data as ArrayLike<number>)[0])] as const)
   },
 
   async close() {
-    state = {}
+    state = null
     await session?.release()
     session = null
     return null
@@ -105,6 +88,11 @@ function openSession(
 function opened(): Ort.InferenceSession {
   invariant(session, 'the session is not open')
   return session
+}
+
+function declared(): CarriedState {
+  invariant(state, 'the state was not declared')
+  return state
 }
 
 function bind(feeds: WireFeeds): Record<string, Ort.Tensor> {

@@ -1,0 +1,88 @@
+/**
+ * The carried state of a training session: two buffers for each vector. A step reads views of one and writes views of
+ * the other (the binding takes inputs without a copy and fills given outputs in place), then they change roles.
+ */
+
+import type * as Ort from 'onnxruntime-node'
+import { sizeOf } from '../../tensor/shape.ts'
+import { invariant } from '../../util/errors.ts'
+import type { StateVector } from '../program.ts'
+import type { OrtModule } from './load.ts'
+import { fromWire, type WireFeeds } from './messages.ts'
+
+type Bound = Record<string, Ort.Tensor>
+
+/** One of the two roles of the buffers. */
+interface Side {
+  readonly buffers: readonly Float32Array[]
+  /** Tensors over the buffers, by graph input and by graph output. */
+  readonly inputs: Bound
+  readonly outputs: Bound
+}
+
+export class CarriedState {
+  readonly #vectors: readonly StateVector[]
+  #current: Side
+  #next: Side
+  readonly #written = new Set<string>()
+
+  constructor(ort: OrtModule, vectors: readonly StateVector[]) {
+    this.#vectors = vectors
+    this.#current = side(ort, vectors)
+    this.#next = side(ort, vectors)
+  }
+
+  /** What a step reads. */
+  get feeds(): Bound {
+    for (const { name } of this.#vectors)
+      invariant(this.#written.has(name), `state ${name} was never written`)
+    return this.#current.inputs
+  }
+
+  /** What a step fills. */
+  get fetches(): Bound {
+    return this.#next.outputs
+  }
+
+  /** After a step: what it filled is the state. */
+  advance(): void {
+    const filled = this.#next
+    this.#next = this.#current
+    this.#current = filled
+  }
+
+  write(feeds: WireFeeds): void {
+    for (const [name, wire] of feeds) {
+      const index = this.#vectors.findIndex(vector => vector.name === name)
+      const buffer = this.#current.buffers[index]
+      const given = fromWire(wire).view() as Float32Array
+      invariant(
+        buffer?.length === given.length,
+        `state ${name} takes ${buffer?.length ?? 0} values, got ${given.length}`,
+      )
+      buffer.set(given)
+      this.#written.add(name)
+    }
+  }
+
+  read(): WireFeeds {
+    return this.#vectors.map(({ name, length }, i) => {
+      const data = new Uint8Array(this.#current.buffers[i]!.slice().buffer)
+      return [name, { dtype: 'float32', dims: [length], data }] as const
+    })
+  }
+}
+
+function side(ort: OrtModule, vectors: readonly StateVector[]): Side {
+  const buffers = vectors.map(({ length }) => new Float32Array(length))
+  const inputs: Bound = {}
+  const outputs: Bound = {}
+  vectors.forEach(({ parts }, i) => {
+    for (const { input, output, offset, shape } of parts) {
+      const view = buffers[i]!.subarray(offset, offset + sizeOf(shape))
+      inputs[input] = new ort.Tensor('float32', view, shape)
+      outputs[output] = new ort.Tensor('float32', view, shape)
+    }
+  })
+  return { buffers, inputs, outputs }
+}

@@ -1,0 +1,124 @@
+/**
+ * The training program: forward graph, loss, gradients and optimizer as one graph that maps
+ * (state, batch, targets, step scalars) to (next state, metrics).
+ */
+
+import { differentiate, RULES } from '../autodiff/index.ts'
+import { Builder } from '../ir/builder.ts'
+import { Graph } from '../ir/graph.ts'
+import type { Node } from '../ir/node.ts'
+import { sortNodes } from '../ir/topology.ts'
+import { Value } from '../ir/value.ts'
+import { namesOf, redirectReads } from '../passes/index.ts'
+import type { Program, StepInput } from '../runtime/program.ts'
+import { InputError } from '../util/errors.ts'
+import { FlatLayout } from './flat.ts'
+import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
+import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
+import type { TrainingGraph } from './prepare.ts'
+import { StateWriter, THETA } from './state-writer.ts'
+import { freezeBatchNorms, replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
+
+export interface ProgramOptions {
+  readonly loss: LossSpec
+  readonly optimizer: OptimizerSpec
+  /** `train`: normalise by batch statistics and update the running ones; `frozen`: keep the model's statistics. */
+  readonly batchNorm: 'train' | 'frozen'
+  /** Whether Dropout nodes drop; the masks are step inputs, so that a step depends on nothing but its number. */
+  readonly dropout: boolean
+}
+
+export interface TrainingProgram {
+  readonly program: Program
+  /** Parameters inside the state vector `theta` (and inside each optimizer slot). */
+  readonly parameters: FlatLayout
+  /** Running means and variances inside the state vector `bn`; empty when there are none to update. */
+  readonly statistics: FlatLayout
+  readonly optimizer: Optimizer
+  /** Names of the optimizer's step scalars among the inputs, in its order. */
+  readonly scalarInputs: readonly string[]
+  readonly target: StepInput
+  readonly dropouts: readonly DropoutMask[]
+}
+
+/** Builds the program. The training graph is consumed: its nodes become part of the program's. */
+export function buildProgram(training: TrainingGraph, options: ProgramOptions): TrainingProgram {
+  const { graph } = training.model
+  const op = new Builder(namesOf(graph))
+  const parameters = new FlatLayout(
+    training.parameters.map(({ name, value }) => ({ name, shape: value.shape })),
+  )
+  if (parameters.length === 0) {
+    throw new InputError('model: no parameter is trainable', {
+      cure: 'see `swa-onnx inspect`, and the options --train and --freeze',
+    })
+  }
+  const state = new StateWriter(op)
+
+  // 1. The carried parameters take the places of the model's weights.
+  const weights = state.declare(THETA, parameters)
+  const places = new Map(training.parameters.map(({ value }, i) => [value, weights[i]!]))
+  redirectReads(graph, places)
+
+  // 2. Batch norms and dropouts take their training form.
+  const batchNorms =
+    options.batchNorm === 'train' ? replaceBatchNorms(training, op) : freezeBatchNorms(training)
+  const dropouts = replaceDropouts(graph, op, options.dropout)
+
+  // 3. Loss, metrics, and the gradient of every parameter.
+  const logits = graph.outputs[0]!
+  const type = targetType(options.loss, logits)
+  const target = Value.typed(op.uniqueName('target'), type.dtype, type.shape)
+  const loss = writeLoss(op, options.loss, logits, target)
+  const correct = writeCorrect(op, options.loss, logits, target)
+  const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
+  const gradients = differentiate(op, forward, loss, weights, { rules: RULES, opset: training.opset })
+  const backward = op.nodes.splice(0)
+
+  // 4. Running statistics and optimizer. Updates come last and in forward order: ONNX Runtime walks back from the end, so
+  // the last layer is updated, and the memory of its gradient free, before the gradient of the first layer begins.
+  const statistics = batchNorms ? batchNorms.write(state) : new FlatLayout([])
+  const optimizer = makeOptimizer(options.optimizer)
+  const scalars = optimizer.scalarNames.map(name => Value.typed(op.uniqueName(`step/${name}`), 'float32', []))
+  const slots = optimizer.slotNames.map(name => state.declare(name, parameters))
+  op.within('optimizer', () => {
+    weights.forEach((theta, i) => {
+      const grad = gradients.get(theta)!
+      const update = optimizer.update({ op, theta, grad, slots: slots.map(slot => slot[i]!), scalars })
+      state.next(THETA, i, update.theta)
+      optimizer.slotNames.forEach((name, k) => state.next(name, i, update.slots[k]!))
+    })
+  })
+
+  // 5. One graph of it all.
+  const metrics = new Map([['loss', loss], ...(correct ? [['correct', correct] as const] : [])])
+  for (const [name, value] of metrics) value.name = op.uniqueName(name)
+  const inputs = [...training.inputs, target, ...scalars, ...dropouts.map(mask => mask.value)]
+  const program = new Graph('training_step')
+  program.inputs = [...state.inputs, ...inputs]
+  program.outputs = [...state.outputs, ...metrics.values()]
+  program.initializers = [...graph.initializers.filter(value => !places.has(value)), ...op.initializers]
+  program.nodes = [...forward, ...backward, ...op.nodes]
+  dropUnread(program)
+  return {
+    program: {
+      graph: program,
+      opset: training.opset,
+      state: state.vectors,
+      inputs: inputs.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+      metrics: [...metrics.values()].map(value => value.name),
+    },
+    parameters,
+    statistics,
+    optimizer,
+    scalarInputs: scalars.map(value => value.name),
+    target: { name: target.name, dtype: target.dtype, shape: target.shape },
+    dropouts,
+  }
+}
+
+/** Removes initializers that nothing reads any more (running statistics, mostly). */
+function dropUnread(graph: Graph): void {
+  const read = new Set<Value | null>(graph.nodes.flatMap((node: Node) => node.inputs))
+  graph.initializers = graph.initializers.filter(value => read.has(value))
+}

@@ -1,0 +1,85 @@
+/** A training program of a fixture model on the CPU engine, its state set to the model's weights. */
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
+import type { Trainer } from '../../src/runtime/engine.ts'
+import { deserializeModel } from '../../src/serde/index.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { initialState } from '../../src/train/initial-state.ts'
+import type { OptimizerSpec } from '../../src/train/optimizers.ts'
+import { prepareTraining, type TrainingGraph } from '../../src/train/prepare.ts'
+import { buildProgram, type TrainingProgram } from '../../src/train/program.ts'
+import { readSafetensors } from './safetensors.ts'
+
+export const MODELS = join(import.meta.dirname, '../../fixtures/models')
+
+export interface Reference {
+  readonly batch: number
+  readonly loss: number
+  readonly loss_eval: number
+  readonly losses64: readonly number[]
+  readonly hyperparameters: { readonly lr: number; readonly momentum: number; readonly weight_decay: number }
+  readonly initializers: Readonly<Record<string, { readonly kind: string }>>
+  readonly zero_gradients: readonly string[]
+}
+
+export interface OpenTraining {
+  readonly reference: Reference
+  readonly tensors: ReadonlyMap<string, Tensor>
+  readonly graph: TrainingGraph
+  readonly training: TrainingProgram
+  readonly trainer: Trainer
+  /** Sets the state back to the model's weights. */
+  reset(): Promise<void>
+  /** One step on rows of the reference; returns the loss. */
+  step(input: Tensor, target: Tensor, scalars: readonly number[]): Promise<number>
+}
+
+/** Opens a fixture model with the reference's SGD, or another optimizer. */
+export async function openTraining(
+  name: string,
+  batchNorm: 'train' | 'frozen',
+  optimizer?: OptimizerSpec,
+): Promise<OpenTraining> {
+  const folder = join(MODELS, name)
+  const reference = JSON.parse(readFileSync(join(folder, 'reference.json'), 'utf8')) as Reference
+  const tensors = readSafetensors(join(folder, 'reference.safetensors'))
+  const engine = cpuEngine()
+  const model = await deserializeModel(readFileSync(join(folder, 'model.onnx')), name)
+  const graph = await prepareTraining(engine, model, { batchSize: reference.batch })
+  const { momentum, weight_decay: weightDecay } = reference.hyperparameters
+  const training = buildProgram(graph, {
+    loss: { kind: 'cross-entropy' },
+    optimizer: optimizer ?? { kind: 'sgd', momentum, nesterov: false, weightDecay },
+    batchNorm,
+    dropout: false,
+  })
+  const trainer = await engine.openTrainer(training.program)
+  const reset = async () => trainer.writeState(await initialState(graph, training))
+  await reset()
+  return {
+    ...{ reference, tensors, graph, training, trainer, reset },
+    async step(input, target, scalars) {
+      const copy = (tensor: Tensor) =>
+        new Tensor(tensor.dtype, tensor.dims, (tensor.data as Uint8Array).slice())
+      const named = training.scalarInputs.map(
+        (scalar, i) => [scalar, Tensor.scalar('float32', scalars[i]!)] as const,
+      )
+      const feeds = new Map([
+        [graph.inputs[0]!.name, copy(input)],
+        [training.target.name, copy(target)],
+        ...named,
+      ])
+      const [metrics] = await trainer.steps([feeds])
+      return metrics!.get('loss')!
+    },
+  }
+}
+
+/** Row `index` of a stack of tensors. */
+export function row(stack: Tensor, index: number): Tensor {
+  const bytes = stack.data as Uint8Array
+  const size = bytes.length / stack.dims[0]!
+  return new Tensor(stack.dtype, stack.dims.slice(1), bytes.slice(index * size, (index + 1) * size))
+}

@@ -1,0 +1,72 @@
+/** Training programs against PyTorch: every folder of fixtures/models; gradients, ten losses, weights and statistics. */
+
+import { readdirSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { relativeError } from '../support/close.ts'
+import { MODELS, openTraining, row } from '../support/training.ts'
+
+const TOLERANCE = 1e-4
+const STEPS = 10
+
+for (const name of readdirSync(MODELS)) {
+  for (const batchNorm of ['train', 'frozen'] as const) {
+    test(`${name}: gradients with ${batchNorm} batch norm`, async () => {
+      // Plain SGD with learning rate 1 and no decay: the step is minus the gradient.
+      const plain = { kind: 'sgd', momentum: 0, nesterov: false, weightDecay: 0 } as const
+      const run = await openTraining(name, batchNorm, plain)
+      try {
+        const { reference, tensors, training, trainer } = run
+        const before = (await trainer.readState()).get('theta')!.view() as Float32Array
+        const loss = await run.step(tensors.get('input/input')!, tensors.get('target')!, [2 ** 20])
+        const wanted = batchNorm === 'train' ? reference.loss : reference.loss_eval
+        assert.ok(Math.abs(loss - wanted) <= TOLERANCE * wanted, `loss ${loss}, PyTorch ${wanted}`)
+        const after = (await trainer.readState()).get('theta')!.view() as Float32Array
+        // A step of 2^20 · gradient: the weights drown in it, so that the difference has all digits of the gradient.
+        const gradients = training.parameters.unpack(before.map((value, i) => (value - after[i]!) / 2 ** 20))
+        const prefix = batchNorm === 'train' ? 'grad' : 'grad_eval'
+        const expected = [...tensors.keys()].filter(key => key.startsWith(`${prefix}/`))
+        assert.equal([...gradients.keys()].sort(), expected.map(key => key.slice(prefix.length + 1)).sort())
+        for (const [parameter, gradient] of gradients) {
+          if (reference.zero_gradients.includes(parameter) && batchNorm === 'train') continue
+          const error = relativeError(
+            gradient.toNumbers(),
+            tensors.get(`${prefix}/${parameter}`)!.toNumbers(),
+          )
+          assert.ok(error <= TOLERANCE, `${parameter}: relative error ${error}`)
+        }
+      } finally {
+        await run.trainer.close()
+      }
+    })
+  }
+
+  test(`${name}: ten steps of SGD`, async () => {
+    const run = await openTraining(name, 'train')
+    try {
+      const { reference, tensors, training, trainer } = run
+      const [inputs, targets] = [tensors.get('steps/input')!, tensors.get('steps/target')!]
+      for (let i = 0; i < STEPS; i++) {
+        const k = i % inputs.dims[0]!
+        const loss = await run.step(row(inputs, k), row(targets, k), [reference.hyperparameters.lr])
+        const wanted = reference.losses64[i]!
+        assert.ok(Math.abs(loss - wanted) <= TOLERANCE * wanted, `loss ${i} is ${loss}, PyTorch ${wanted}`)
+      }
+      const state = await trainer.readState()
+      const compare = (key: string, found: ReadonlyMap<string, { toNumbers(): number[] }>) => {
+        for (const [weight, tensor] of found) {
+          const error = relativeError(tensor.toNumbers(), tensors.get(`steps/${key}/${weight}`)!.toNumbers())
+          assert.ok(error <= TOLERANCE, `${weight}: relative error ${error}`)
+        }
+      }
+      compare('param', training.parameters.unpack(state.get('theta')!.view() as Float32Array))
+      const bn = state.get('bn')
+      assert.is(bn !== undefined, training.statistics.length > 0)
+      if (bn) compare('buffer', training.statistics.unpack(bn.view() as Float32Array))
+    } finally {
+      await run.trainer.close()
+    }
+  })
+}
+
+test.run()
