@@ -17,6 +17,7 @@ import {
   type CompositeLowerings,
   type Lowering,
 } from '../../src/autodiff/lowering/index.ts'
+import { maxPoolGradByComparison } from '../../src/autodiff/lowering/pooling.ts'
 import { COMPOSITE_DOMAIN } from '../../src/autodiff/rule.ts'
 import { Builder } from '../../src/ir/builder.ts'
 import { Graph } from '../../src/ir/graph.ts'
@@ -214,6 +215,11 @@ test('ConvWeightGrad of a 1x1 convolution slices nothing', () => {
 const lowerings = having({ ConvWeightGrad: convWeightGradByConv })
 for (const fixture of opCases().filter(({ op }) => op.startsWith('Conv'))) {
   test(`${fixture.name} with the weight gradient as a convolution`, () => checkOpCase(fixture, { lowerings }))
+}
+
+const comparing = having({ MaxPoolGrad: maxPoolGradByComparison })
+for (const fixture of opCases().filter(({ op }) => op === 'MaxPool')) {
+  test(`${fixture.name} without indices`, () => checkOpCase(fixture, { lowerings: comparing }))
 }
 
 test.run()

@@ -3,6 +3,9 @@
 import { applyAlongAxis, averageMatrix, transposed } from '../../ops/axis-matrix.ts'
 import { wholeWindows, windowAttributes, windowOf } from '../../ops/window.ts'
 import { sizeOf } from '../../tensor/shape.ts'
+import { Tensor } from '../../tensor/tensor.ts'
+import { convInputGrad } from '../composites.ts'
+import { windowSlices } from './convolution.ts'
 import type { Lowering, LoweringContext } from './lower.ts'
 import type { Value } from '../../ir/value.ts'
 
@@ -31,6 +34,35 @@ function indicesOf({ op, node, inputs, companion }: LoweringContext): Value {
   const ceil = window.some(axis => axis.output > wholeWindows(axis))
   const attributes = { ...windowAttributes(window), ceil_mode: Number(ceil) }
   return op.emit('MaxPool', [x], [{ shape: y.shape }, spec], attributes)[1]!
+}
+
+/**
+ * Without indices: the windows' elements are compared with y offset by offset, the first that equals it takes dy and leaves
+ * nothing for later ones. Each share goes back to its offset: the input gradient of a convolution whose weight for share k
+ * is one at offset k. Uses operators that every engine has.
+ */
+export const maxPoolGradByComparison: Lowering = ({ op, node, inputs }) => {
+  const [dy, x, y] = inputs as [Value, Value, Value]
+  const window = windowOf(node, x.shape, y.shape)
+  const images = x.shape[0]! * x.shape[1]!
+  const [small, large] = [dy.shape, x.shape].map(shape => [images, 1, ...shape.slice(2)]) as [
+    number[],
+    number[],
+  ]
+  const maxima = op.Reshape(y, small)
+  const zero = op.scalarLike(dy, 0)
+  let rest = op.Reshape(dy, small)
+  const shares = windowSlices(op, op.Reshape(x, large), window, -Infinity).map(slice => {
+    const hit = op.Equal(slice, maxima)
+    const share = op.Where(hit, rest, zero)
+    rest = op.Where(hit, zero, rest)
+    return share
+  })
+  const kernel = window.map(axis => axis.kernel)
+  const count = shares.length
+  const oneHot = Array.from({ length: count * count }, (_, i) => Number(i % (count + 1) === 0))
+  const weight = op.constant(Tensor.of(x.dtype, [count, 1, ...kernel], oneHot))
+  return [op.Reshape(convInputGrad(op, op.Concat(shares, 1), weight, large, window, 1), x.shape)]
 }
 
 /** Average pooling is the product of one matrix for each axis; its gradient is that of the transposed matrices. */
