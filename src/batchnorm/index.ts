@@ -1,5 +1,6 @@
 /** Batch normalization after averaging: running statistics that fit the averaged weights. */
 
+export { diagnoseBatchNorm, type BatchNormDiagnosis } from './diagnose.ts'
 export { driftOf, type Drift } from './drift.ts'
 export { PooledStatistics, type BatchNormMode, type ChannelStatistics } from './pooled-statistics.ts'
 export {
