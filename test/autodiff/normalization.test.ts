@@ -188,6 +188,19 @@ test('the training form itself is refused', async () => {
   )
 })
 
+test('LayerNormalization whose statistics are used is refused', async () => {
+  const op = new Builder(['x', 'scale'])
+  const [x, scale] = [Value.typed('x', 'float32', [2, 3]), Value.typed('scale', 'float32', [3])]
+  const outputs = [{ shape: [2, 3] }, { shape: [2, 1] }]
+  const [, mean] = op.emit('LayerNormalization', [x, scale], outputs)
+  const seeds = new Map([[mean!, Value.typed('dmean', 'float32', [2, 1])]])
+  const error = await errorOf(() => pullBack(op, [...op.nodes], seeds, [x], { rules: RULES, opset: 18 }))
+  assert.is(
+    error.message,
+    'gradient: Mean and InvStdDev of LayerNormalization "LayerNormalization_0" are used, expected only Y',
+  )
+})
+
 test('only a BatchNormalization node can be replaced', async () => {
   const x = Value.typed('x', 'float32', [1])
   const node = new Node('Relu', [x], [Value.typed('y', 'float32', [1])], { name: 'r' })

@@ -178,11 +178,16 @@ const rows: GradRow[] = [
 for (const row of rows) test(rowName(row), () => checkGrads(row))
 
 test('modes without a rule are refused by name', async () => {
-  const refused = (attributes: Attributes) =>
+  const refused = (attributes: Attributes, scales: number[] | null = [1, 1, 2, 2]) =>
     errorOf(() => {
       const op = new Builder(['x'])
       const x = Value.typed('x', 'float32', [1, 1, 2, 2])
-      const y = op.one('Resize', [x, null, op.floats([4], [1, 1, 2, 2])], { shape: [1, 1, 4, 4] }, attributes)
+      const y = op.one(
+        'Resize',
+        [x, null, scales && op.floats([4], scales)],
+        { shape: [1, 1, 4, 4] },
+        attributes,
+      )
       const seeds = new Map([[y, Value.typed('dy', 'float32', y.shape)]])
       pullBack(op, [...op.nodes], seeds, [x], { rules: RULES, opset: 18 })
     })
@@ -193,6 +198,10 @@ test('modes without a rule are refused by name', async () => {
   assert.is(
     (await refused({ mode: 'linear', antialias: 1 })).message,
     'Resize "Resize_0": Resize with antialias has no gradient',
+  )
+  assert.is(
+    (await refused({ mode: 'nearest' }, null)).message,
+    'Resize "Resize_0": expected scales or sizes as input, found neither',
   )
   assert.is(
     (await refused({ mode: 'linear', coordinate_transformation_mode: 'other' })).message,

@@ -6,8 +6,9 @@ import { rule, type GradientRule, type RuleTable } from '../rule.ts'
 
 /** dlogits = (softmax(logits) · Σ target − target) · dloss; dtarget = −log_prob · dloss. */
 const SoftmaxCrossEntropy: GradientRule = context => {
-  const { op, node, dy, grads } = context
+  const { op, node, grads } = context
   invariant(!grads[1], `${node.label}: log_prob carries no gradient`)
+  const { dy } = context
   const [target, logProb] = [node.input(1), node.output(1)]
   const dlogits = () => {
     const mass = op.ReduceSum(target, [node.int('axis', 1)])

@@ -41,15 +41,20 @@ const BatchNormalization: GradientRule = context => {
 }
 
 const BatchNormTrain: GradientRule = context => {
-  const { op, node, dy, grads } = context
+  const { op, node, grads } = context
   invariant(!grads[1] && !grads[2], `${node.label}: batch statistics carry no gradient`)
   const [x, scale, mean, variance] = [node.input(0), node.input(1), node.output(1), node.output(2)]
   const needs = [context.needs(0), context.needs(1), context.needs(2)] as const
-  return batchNormTrainGrad(op, { dy, x, scale, mean, variance }, node.float('epsilon', 1e-5), needs)
+  return batchNormTrainGrad(
+    op,
+    { dy: context.dy, x, scale, mean, variance },
+    node.float('epsilon', 1e-5),
+    needs,
+  )
 }
 
 const LayerNormalization: GradientRule = context => {
-  const { op, node, dy, grads } = context
+  const { op, node, grads } = context
   if (grads[1] ?? grads[2]) {
     throw new UnsupportedError(`gradient: Mean and InvStdDev of ${node.label} are used, expected only Y`)
   }
@@ -58,7 +63,7 @@ const LayerNormalization: GradientRule = context => {
     axis: normalizeAxis(node.int('axis', -1), x.rank, node.label),
     epsilon: node.float('epsilon', 1e-5),
   }
-  const inputs = { dy, x, scale, y, bias: node.inputs[2]?.shape ?? scale.shape }
+  const inputs = { dy: context.dy, x, scale, y, bias: node.inputs[2]?.shape ?? scale.shape }
   const needs = [context.needs(0), context.needs(1), context.needs(2)] as const
   return layerNormGrad(op, inputs, attributes, needs)
 }
