@@ -1,6 +1,6 @@
 /** GraphProto and FunctionProto bodies -> Graph, in one pass over nodes once all names are known. */
 
-import { InputError } from '../util/errors.ts'
+import { InputError, messageOf } from '../util/errors.ts'
 import { formatShape } from '../tensor/shape.ts'
 import { Graph } from '../ir/graph.ts'
 import { Node, ONNX_DOMAIN } from '../ir/node.ts'
@@ -108,7 +108,15 @@ function deserializeNodes(protos: readonly NodeProto[], scope: Scope): Node[] {
     for (const output of outputs[index]!) if (output) scope.arrived(output)
     return node
   })
-  return scope.unordered ? sortNodes(nodes) : nodes
+  return scope.unordered ? inOrder(nodes, scope.label) : nodes
+}
+
+function inOrder(nodes: readonly Node[], where: string): Node[] {
+  try {
+    return sortNodes(nodes)
+  } catch (error) {
+    throw new InputError(`${where}: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 const NODE_FIELDS = ['input', 'output', 'name', 'op_type', 'domain', 'overload', 'attribute'] as const

@@ -133,8 +133,7 @@ export function serializeFunction(definition: FunctionDefinition, sink: TensorSi
     output: graph.outputs.map(value => names.use(value, 'an output')),
     node: graph.nodes.map(node => serializeNode(node, names, sink)),
     opset_import: [...definition.opsetImports].map(([domain, version]) => ({
-      domain,
-      ...extra?.opsets.get(domain),
+      ...(extra?.opsets.get(domain) ?? { domain }),
       version,
     })),
     value_info: serializeValueInfo(graph, names),

@@ -68,8 +68,7 @@ function serializeProto(model: Model, sink: TensorSink): ModelProto {
     ...extra?.rest,
     ir_version: model.irVersion,
     opset_import: [...model.opsetImports].map(([domain, version]) => ({
-      domain,
-      ...extra?.opsets.get(domain),
+      ...(extra?.opsets.get(domain) ?? { domain }),
       version,
     })),
     ...(model.producerName ? { producer_name: model.producerName } : {}),
