@@ -42,12 +42,9 @@ export function cloneGraph(graph: Graph, values: Map<Value, Value> = new Map()):
   copy.nodes = graph.nodes.map(node => {
     const attributes = new Map<string, Attribute>()
     for (const [name, attribute] of node.attributes) attributes.set(name, cloneAttribute(attribute, values))
-    const { domain, name } = node
-    const clone = new Node(node.opType, node.inputs.map(known), node.outputs.map(known), {
-      domain,
-      name,
-      attributes,
-    })
+    const { domain, name, overload } = node
+    const options = { domain, name, overload, attributes }
+    const clone = new Node(node.opType, node.inputs.map(known), node.outputs.map(known), options)
     clone.extra = node.extra
     return clone
   })
@@ -64,9 +61,9 @@ function cloneFunction(definition: FunctionDefinition, values: Map<Value, Value>
 }
 
 function cloneAttribute(attribute: Attribute, values: Map<Value, Value>): Attribute {
-  if (attribute.kind === 'graph') return { kind: 'graph', value: cloneGraph(attribute.value, values) }
+  if (attribute.kind === 'graph') return { ...attribute, value: cloneGraph(attribute.value, values) }
   if (attribute.kind === 'graphs') {
-    return { kind: 'graphs', value: attribute.value.map(graph => cloneGraph(graph, values)) }
+    return { ...attribute, value: attribute.value.map(graph => cloneGraph(graph, values)) }
   }
   return attribute
 }

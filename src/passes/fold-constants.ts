@@ -10,6 +10,7 @@ import type { TensorType, Value } from '../ir/value.ts'
 import { removeDeadNodesOf } from './dead-nodes.ts'
 import { variableValues } from './dependence.ts'
 import { removeIdentities } from './identities.ts'
+import { definitionsOf } from './names.ts'
 import type { PassResult } from './pass.ts'
 
 /**
@@ -63,17 +64,11 @@ export function applyObserved(
   removeIdentities(model)
   removeDeadNodesOf(graph)
   const unobserved: Value[] = []
-  for (const value of valuesOf(graph)) {
+  for (const value of definitionsOf(graph)) {
     const seen = observations.types.get(value.name)
     if (value.tensor) value.type = { kind: 'tensor', dtype: value.tensor.dtype, shape: value.tensor.dims }
     else if (seen) value.type = seen
     if (value.staticShape === null) unobserved.push(value)
   }
   return { model, modified: true, unobserved }
-}
-
-/** Inputs, initializers and node outputs of one graph. */
-function valuesOf(graph: Graph): Set<Value> {
-  const made = graph.nodes.flatMap(node => node.outputs.filter(output => output !== null))
-  return new Set([...graph.inputs, ...graph.initializers, ...made])
 }

@@ -2,16 +2,20 @@
 
 import type { Graph } from '../ir/graph.ts'
 import { walkGraphs } from '../ir/topology.ts'
+import type { Value } from '../ir/value.ts'
+
+/** The values that one graph defines: inputs, initializers and node outputs. */
+export function definitionsOf(graph: Graph): Set<Value> {
+  const made = graph.nodes.flatMap(node => node.outputs.filter(output => output !== null))
+  return new Set([...graph.inputs, ...graph.initializers, ...made])
+}
 
 /** Every value name and node name of a graph and of its sub-graphs. */
 export function namesOf(graph: Graph): Set<string> {
   const names = new Set<string>()
   for (const inner of walkGraphs(graph)) {
-    for (const value of [...inner.inputs, ...inner.initializers]) names.add(value.name)
-    for (const node of inner.nodes) {
-      names.add(node.name)
-      for (const output of node.outputs) if (output) names.add(output.name)
-    }
+    for (const value of definitionsOf(inner)) names.add(value.name)
+    for (const node of inner.nodes) names.add(node.name)
   }
   return names
 }

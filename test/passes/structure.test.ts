@@ -6,6 +6,7 @@ import { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'
 import {
   cloneModel,
+  inlineBranches,
   liftConstants,
   removeDeadNodes,
   removeIdentities,
@@ -16,6 +17,7 @@ import {
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { errorOf } from '../support/errors.ts'
 import { buildGraph, buildModel, f, floats, int64s, tensorAttribute } from './support/build.ts'
+import { runModel } from './support/run.ts'
 
 /** `If(flag) { Add(x, w) } else { c }` with a weight outside and a constant inside. */
 function branching() {
@@ -187,6 +189,33 @@ test('identities go, except where they name an output; sub-graphs read the sourc
   assert.is(graph.nodes[1]!.inputs[0], w)
   const [then] = [...graph.nodes[0]!.subgraphs()]
   assert.is(then!.nodes[0]!.inputs[1], w)
+})
+
+test('an If whose condition is known becomes its branch', async () => {
+  for (const [flag, expected] of [
+    [1, [11, 22]],
+    [0, [5, 6]],
+  ] as const) {
+    const model = branching()
+    const { graph } = model
+    const [x, condition] = graph.inputs
+    assert.is(inlineBranches(model).modified, false)
+    condition!.tensor = Tensor.of('bool', [], [flag])
+    graph.inputs = [x!]
+    graph.initializers.push(condition!)
+    const [then, otherwise] = [...graph.nodes[1]!.subgraphs()]
+    then!.nodes[0]!.outputs[0]!.name = 'c' // both branches use the name
+    assert.is(inlineBranches(model).modified, true)
+    verify(graph)
+    assert.is(
+      graph.nodes.some(node => node.opType === 'If'),
+      false,
+    )
+    assert.is(graph.nodes.at(-2)!.outputs[0]!.name, 'c_1')
+    assert.is(otherwise!.nodes[0]!.outputs[0]!.name, 'c')
+    const results = await runModel(model, new Map([['x', floats([1, 2], [10, 20])]]))
+    assert.equal(results.get('y')!.toNumbers(), expected)
+  }
 })
 
 test('inference form: one output, stored statistics, no dropout', () => {
