@@ -51,21 +51,18 @@ export interface Partial {
   close(): Promise<void>
 }
 
-/** What is written: pairs as a tensor or as a source that makes them. */
+/** The sums of one tensor to be written; `pairs` makes their bytes. */
+export interface SumContent {
+  readonly dtype: AveragedDType
+  readonly dims: Shape
+  readonly pairs: ByteSource
+  readonly tail: Tail
+}
+
 export interface PartialContent {
   readonly fingerprint: string | null
   readonly members: readonly MemberRecord[]
-  readonly sums: Iterable<
-    readonly [
-      string,
-      {
-        readonly dtype: AveragedDType
-        readonly dims: Shape
-        readonly pairs: ByteSource
-        readonly tail: Tail
-      },
-    ]
-  >
+  readonly sums: Iterable<readonly [string, SumContent]>
   readonly last: ReadonlyMap<string, Tensor>
 }
 

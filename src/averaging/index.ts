@@ -1,0 +1,41 @@
+/** Weight averaging: exact means of checkpoints, streamed; partial averages that merge; the guard against unlike models. */
+
+export {
+  mergePartials,
+  runAverage,
+  type AverageProgress,
+  type AverageReport,
+  type RunOptions,
+} from './average.ts'
+export {
+  openCheckpoint,
+  type Checkpoint,
+  type CheckpointFormat,
+  type CheckpointTensor,
+} from './checkpoint.ts'
+export { memberDigest, tensorDigest, type TensorDigest } from './digest.ts'
+export { fingerprintOf, graphFingerprint } from './fingerprint.ts'
+export { describeModel, type Fact } from './graph-description.ts'
+export { matchGraphs, type DescribedFile } from './match.ts'
+export type { MemberRecord } from './members.ts'
+export { modelWeights, type ModelWeight } from './model-weights.ts'
+export { openPartial, writePartial, type Partial, type PartialTensor } from './partial.ts'
+export {
+  planAverage,
+  type AverageOptions,
+  type AveragePlan,
+  type PlannedFile,
+  type PlannedTensor,
+  type TensorPolicy,
+} from './plan.ts'
+export { averageMetadata, toolVersion } from './provenance.ts'
+export { roundMean, type AveragedDType } from './rounding.ts'
+export {
+  RunningAverage,
+  type RunningAverageOptions,
+  type Snapshot,
+  type VectorSegment,
+} from './running-average.ts'
+export { MeanSource, type Summand, type SummedTensor } from './streaming.ts'
+export { SumBlock } from './sum-block.ts'
+export { wholeWeights } from './weights.ts'
