@@ -90,8 +90,8 @@ async function judgeWeight(
   if (value.name.endsWith('num_batches_tracked')) return { role: 'buffer', reason: 'counter' }
   if (!DTYPES[tensor.dtype].float) return { role: 'constant', reason: `elements are ${tensor.dtype}` }
   if (ends.length === 0) return { role: 'constant', reason: 'read by no node' }
-  const resident = await tensor.load()
-  const judgements = ends.map(use => judgeUse(resident, use, uses))
+  const judgements: Judgement[] = []
+  for (const use of ends) judgements.push(await judgeUse(tensor, use, uses))
   const role = PRECEDENCE.find(candidate => judgements.some(judgement => judgement.role === candidate))!
   const reasons = new Set(judgements.filter(judgement => judgement.role === role).map(({ reason }) => reason))
   const [first] = reasons

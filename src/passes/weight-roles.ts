@@ -93,14 +93,14 @@ export function isTelling(size: number, { node, index }: Use): boolean {
 
 type Uses = ReadonlyMap<Value, readonly Use[]>
 
-/** Judges one use of a float weight; `tensor` is resident, `uses` are those of the whole graph. */
-export function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Judgement {
+/** Judges one use of a float weight; `uses` are those of the whole graph. Elements are read only where they tell. */
+export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Promise<Judgement> {
   const { node, index } = use
   if (node.domain === ONNX_DOMAIN) {
     if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
     const known = INPUT_ROLES[node.opType]?.[index]
     if (known) {
-      const fixed = known[1] === 'table' && isSineTable(tensor)
+      const fixed = known[1] === 'table' && (await isSineTable(tensor))
       return fixed ? judge('constant', 'sine table of', node) : judge(known[0], `${known[1]} of`, node)
     }
     if (ELEMENTWISE.has(node.opType)) return judgeOperand(tensor, use, uses)
@@ -114,7 +114,7 @@ function judge(role: WeightRole, what: string, node: Node): Judgement {
   return { role, reason: `${what} ${node.label}` }
 }
 
-function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Judgement {
+async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise<Judgement> {
   const { node } = use
   if (tensor.size === 1) {
     return isBiasOfOneChannel(tensor, use)
@@ -127,8 +127,8 @@ function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Judgement {
     return judge('buffer', 'variance of a decomposed batch normalization in', node)
   if (perChannel && isMean(use, uses))
     return judge('buffer', 'mean of a decomposed batch normalization in', node)
-  if (isMask(tensor)) return judge('constant', 'mask in', node)
-  if (isSineTable(tensor)) return judge('constant', 'sine table in', node)
+  if (await isMask(tensor)) return judge('constant', 'mask in', node)
+  if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
 }
 

@@ -1,14 +1,24 @@
 /** What the numbers of a tensor give away: masks and sine tables are made, not learned. */
 
+import { DTYPES } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+
+/** Larger tensors are not looked at; a made table of that size would be computed, not stored. */
+const LOOKED_AT_BYTES = 16 << 20
+
+/** The elements of a tensor, read from the file if need be; null where they are too many, or of a tiny float type. */
+async function numbersOf(tensor: Tensor): Promise<number[] | null> {
+  if (tensor.byteLength > LOOKED_AT_BYTES || DTYPES[tensor.dtype].bits < 16) return null
+  return (await tensor.load()).toNumbers()
+}
 
 /** Above this magnitude a negative number switches something off; nothing learned is as large. */
 const SWITCHED_OFF = -1e3
 
 /** Both of 0 and 1, or both of 0 and minus "infinity", and nothing else. */
-export function isMask(tensor: Tensor): boolean {
+export async function isMask(tensor: Tensor): Promise<boolean> {
   const seen = new Set<number>()
-  for (const value of tensor.toNumbers()) {
+  for (const value of (await numbersOf(tensor)) ?? []) {
     seen.add(value)
     if (seen.size > 2) return false
   }
@@ -22,12 +32,12 @@ const TOLERANCE = 2e-3
  * A table of sines and cosines of the position, as in fixed position embeddings. Every column c of such a table obeys
  * `v[p+1] + v[p-1] = 2 cos(w) v[p]`, which learned numbers do not.
  */
-export function isSineTable(tensor: Tensor): boolean {
+export async function isSineTable(tensor: Tensor): Promise<boolean> {
   const dims = tensor.dims.filter(dim => dim > 1)
   const [rows, columns] = [dims[0] ?? 0, dims[1] ?? 0]
   if (dims.length !== 2 || rows < 8 || columns < 2) return false
-  const values = tensor.toNumbers()
-  if (values.some(value => !(Math.abs(value) <= 1 + TOLERANCE))) return false
+  const values = await numbersOf(tensor)
+  if (!values || values.some(value => !(Math.abs(value) <= 1 + TOLERANCE))) return false
   const at = (row: number, column: number) => values[row * columns + column]!
   let turning = 0
   for (let column = 0; column < columns; column++) {
