@@ -1,18 +1,10 @@
 /** Runs a model over labelled batches and measures it. */
 
+import { padBatch, type Batch } from '../data/index.ts'
 import type { Engine, ModelSource, Runner } from '../runtime/engine.ts'
-import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, InterruptedError } from '../util/errors.ts'
-import { bindInputs, fixedBatchSize, padBatch } from './feeds.ts'
+import { bindInputs, fixedBatchSize } from './feeds.ts'
 import { MetricsAccumulator, type Metrics, type OutputKind, type Task } from './metrics.ts'
-
-/** What evaluation needs of a batch. */
-export interface LabelledBatch {
-  readonly inputs: ReadonlyMap<string, Tensor>
-  readonly targets: Tensor
-  /** Samples in the batch. */
-  readonly size: number
-}
 
 export interface EvaluateOptions {
   readonly task: Task
@@ -23,14 +15,14 @@ export interface EvaluateOptions {
   readonly ignoreIndex?: number
   readonly threads?: number | undefined
   readonly signal?: AbortSignal | undefined
-  onProgress?(samples: number): void
+  readonly onProgress?: (samples: number) => void
 }
 
 /** Evaluates a model; `batches` gives the data in batches of the size it is asked for. */
 export async function evaluateModel(
   engine: Engine,
   model: ModelSource,
-  batches: (batchSize: number | null) => AsyncIterable<LabelledBatch>,
+  batches: (batchSize: number | null) => AsyncIterable<Batch>,
   options: EvaluateOptions,
 ): Promise<Metrics> {
   const runner = await engine.openRunner(
@@ -46,7 +38,7 @@ export async function evaluateModel(
 
 async function measure(
   runner: Runner,
-  batches: (batchSize: number | null) => AsyncIterable<LabelledBatch>,
+  batches: (batchSize: number | null) => AsyncIterable<Batch>,
   options: EvaluateOptions,
 ): Promise<Metrics> {
   const output = chooseOutput(runner, options.output)
@@ -55,8 +47,8 @@ async function measure(
   let samples = 0
   for await (const batch of batches(fixed)) {
     if (options.signal?.aborted) throw new InterruptedError('evaluation was interrupted')
-    const feeds = bindInputs(batch.inputs, runner.inputs)
-    const result = await runner.run(fixed === null ? feeds : padBatch(feeds, fixed), [output])
+    const { inputs } = fixed === null ? batch : padBatch(batch, fixed)
+    const result = await runner.run(bindInputs(inputs, runner.inputs), [output])
     metrics.add(result.get(output)!, batch.targets, batch.size)
     samples += batch.size
     options.onProgress?.(samples)

@@ -1,9 +1,8 @@
 /** From batches of a data set to the feeds of a model: names, batch size, shape. */
 
-import type { Feeds, Port } from '../runtime/engine.ts'
-import { byteLengthOf } from '../tensor/dtype.ts'
-import { formatShape, sizeOf } from '../tensor/shape.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import type { Port } from '../runtime/engine.ts'
+import { formatShape } from '../tensor/shape.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 
 /** The batch size that a model insists on; null when it takes any. */
@@ -36,22 +35,6 @@ export function bindInputs(
     )
   }
   return feeds
-}
-
-/** Rows up to the model's fixed batch size, filled with copies of the last one; the caller ignores what they give. */
-export function padBatch(feeds: Feeds, size: number): Map<string, Tensor> {
-  return new Map(
-    [...feeds].map(([name, tensor]) => {
-      const [count = 0, ...rest] = tensor.dims
-      if (count >= size) return [name, tensor] as const
-      const row = byteLengthOf(tensor.dtype, sizeOf(rest))
-      const bytes = new Uint8Array(row * size)
-      const given = tensor.data as Uint8Array
-      bytes.set(given)
-      for (let i = count; i < size; i++) bytes.set(given.subarray((count - 1) * row, count * row), i * row)
-      return [name, new Tensor(tensor.dtype, [size, ...rest], bytes)] as const
-    }),
-  )
 }
 
 function checkShape(port: Pick<Port, 'name' | 'shape'>, tensor: Tensor): void {

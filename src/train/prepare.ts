@@ -46,6 +46,8 @@ export interface TrainingGraph {
   /** Running mean or variance -> the file's tensor. */
   readonly statistics: ReadonlyMap<Value, TrainedWeight>
   readonly inputs: readonly Value[]
+  /** The model output that holds the predictions. */
+  readonly output: string
   /** What the loss attaches to, and what the model applies after it. */
   readonly logits: Value
   readonly activation: Activation
@@ -116,6 +118,7 @@ export async function prepareTraining(
     batchNorms: batchNorms.filter(({ node }) => model.graph.nodes.includes(node)),
     statistics: named,
     inputs: model.graph.feeds,
+    output: logits.output.name,
     logits: model.graph.outputs[0]!,
     activation: logits.activation,
     activationAxis: logits.axis,

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import type { Metrics } from '../eval/metrics.ts'
 import { openSafetensors, writeSafetensors } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
@@ -53,11 +54,12 @@ export interface Progress {
   readonly metricsBytes: number
   /** Steps at which snapshots were taken. */
   readonly snapshots: readonly number[]
-  /** The best snapshot so far by validation, if any was validated. */
-  readonly best: { readonly step: number; readonly score: number } | null
+  /** The model before training, the best snapshot so far and the last weights, where they were validated. */
+  readonly start: Metrics | null
+  readonly best: { readonly step: number; readonly metrics: Metrics } | null
+  readonly last: Metrics | null
   /** Sums over the unfinished reporting interval. */
-  readonly pending: { readonly loss: number; readonly correct: number; readonly steps: number }
-  readonly finished: boolean
+  readonly pending: { readonly loss: number; readonly steps: number }
 }
 
 interface StateManifest {

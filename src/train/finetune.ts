@@ -1,0 +1,52 @@
+/** A whole fine-tuning run: plan, train under the schedule with snapshots, then average, recalibrate, compare, select. */
+
+import type { Engine } from '../runtime/engine.ts'
+import { loadModel } from '../serde/index.ts'
+import { finish, type FinetuneResult } from './finish.ts'
+import type { FinetuneContext, FinetuneOptions } from './options.ts'
+import { planFinetune, type FinetunePlan } from './plan.ts'
+import { openRunFolder, RunFolder } from './run-folder.ts'
+import { openSession } from './session.ts'
+import { Training } from './training.ts'
+
+/** Resolves the options without touching the disk: what `--dry-run` prints. */
+export async function planRun(options: FinetuneOptions): Promise<FinetunePlan> {
+  const file = await loadModel(options.model)
+  try {
+    return (await planFinetune(file, options)).plan
+  } finally {
+    await file.close()
+  }
+}
+
+/** Runs, or resumes, a fine-tuning. */
+export async function finetune(
+  engine: Engine,
+  options: FinetuneOptions,
+  context: FinetuneContext,
+): Promise<FinetuneResult> {
+  const file = await loadModel(options.model)
+  try {
+    const planned = await planFinetune(file, options)
+    const run = new RunFolder(options.run)
+    const { resumed } = await openRunFolder(run, planned.plan)
+    const session = await openSession(engine, file, planned, options.threads)
+    try {
+      for (const message of [...planned.train.notes, ...session.graph.notes])
+        context.onEvent({ kind: 'note', message })
+      const training = await Training.open(run, session, options, context)
+      if (resumed)
+        context.onEvent({
+          kind: 'note',
+          message: `resuming ${run.path} after step ${training.progress.step}`,
+        })
+      await training.run()
+      await session.trainer.close()
+      return await finish(run, session, training, options, context)
+    } finally {
+      await session.trainer.close()
+    }
+  } finally {
+    await file.close()
+  }
+}

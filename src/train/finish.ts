@@ -1,0 +1,234 @@
+/** The end of a run: fold the average into the model, recalibrate its batch norms, compare, deliver what was asked for. */
+
+import { rm } from 'node:fs/promises'
+import { basename } from 'node:path'
+import { recalibrate, type RecalibrationReport } from '../batchnorm/index.ts'
+import { bindInputs } from '../eval/feeds.ts'
+import type { Metrics } from '../eval/metrics.ts'
+import { findBatchNorms } from '../passes/index.ts'
+import { loadModel, writePatched } from '../serde/index.ts'
+import { MemorySource } from '../tensor/source.ts'
+import { InputError } from '../util/errors.ts'
+import { writeFileAtomic } from '../util/files.ts'
+import { VERSION } from '../util/version.ts'
+import type { FinetuneContext, FinetuneOptions, Select } from './options.ts'
+import { planDigest } from './plan.ts'
+import { loadState, sha256File, type RunFolder } from './run-folder.ts'
+import { scoreOf } from './score.ts'
+import { evaluationBatches, type TrainingSession } from './session.ts'
+import type { Training } from './training.ts'
+import { readSnapshot, weightsOfState, writeModelWith, type Weights } from './weights.ts'
+
+/** The models that a run compares. */
+export type CandidateName = 'start' | 'last' | 'best' | 'swa'
+
+export interface Candidate {
+  readonly name: CandidateName
+  /** The model file. */
+  readonly path: string
+  /** Optimizer steps behind it. */
+  readonly step: number
+  /** On the validation data; null without any. */
+  readonly metrics: Metrics | null
+}
+
+export interface FinetuneResult {
+  readonly run: string
+  readonly steps: number
+  readonly snapshots: readonly number[]
+  readonly candidates: readonly Candidate[]
+  /** The candidate that was delivered, and where. */
+  readonly selected: CandidateName
+  readonly model: string
+  /** Whether nothing else validated better than the average; null without validation data. */
+  readonly swaIsBest: boolean | null
+  /** Batch norms recalibrated, and the samples they saw. */
+  readonly recalibrated: { readonly sites: number; readonly samples: number } | null
+}
+
+/** Does all of it; running it again gives the same files. */
+export async function finish(
+  run: RunFolder,
+  session: TrainingSession,
+  training: Training,
+  options: FinetuneOptions,
+  context: FinetuneContext,
+): Promise<FinetuneResult> {
+  const { plan, file, graph, val } = session
+  const { progress, average } = training
+  const metadata = (method: string, snapshots: readonly number[]) =>
+    new Map([
+      ['swa_onnx.version', VERSION],
+      ['swa_onnx.method', method],
+      ['swa_onnx.plan', planDigest(plan)],
+      ['swa_onnx.snapshots', JSON.stringify(snapshots)],
+    ])
+
+  // 1. The last weights, and the best snapshot's.
+  const saved = await loadState(run)
+  if (!saved) throw new InputError(`run ${run.path}: the state of the last step is missing`)
+  const last = run.file('last.onnx')
+  await writeModelWith(
+    file,
+    graph,
+    weightsOfState(session.training, saved.tensors),
+    last,
+    metadata('last', [plan.steps]),
+  )
+  const best = run.file('best.onnx')
+  const bestStep = progress.best?.step
+  if (bestStep !== undefined) {
+    const weights = await readSnapshot(run.snapshot(bestStep), session.training)
+    await writeModelWith(file, graph, weights, best, metadata('snapshot', [bestStep]))
+  }
+
+  // 2. The average, with batch-norm statistics that fit it.
+  await average.save(run.average)
+  const swa = run.file('averaged.onnx')
+  const report = await writeAverage(
+    run,
+    session,
+    average.mean(),
+    swa,
+    metadata('swa', progress.snapshots),
+    context,
+  )
+
+  // 3. All of them side by side on the validation data.
+  const swaMetrics = val ? await training.validate(swa, 'swa', plan.steps) : null
+  const candidates: Candidate[] = [
+    { name: 'start', path: options.model, step: 0, metrics: progress.start },
+    { name: 'last', path: last, step: plan.steps, metrics: progress.last },
+    ...(progress.best ? [{ name: 'best' as const, path: best, ...progress.best }] : []),
+    { name: 'swa', path: swa, step: plan.steps, metrics: swaMetrics },
+  ]
+  const selected = select(candidates, options.select)
+  const model = run.file('model.onnx')
+  await copyModel(candidates.find(({ name }) => name === selected)!.path, model)
+  const result: FinetuneResult = {
+    run: run.path,
+    steps: plan.steps,
+    snapshots: progress.snapshots,
+    candidates,
+    selected,
+    model,
+    swaIsBest: swaMetrics && winner(candidates) === 'swa',
+    recalibrated: report && { sites: report.sites.length, samples: report.samples },
+  }
+  await writeManifest(run, result, [last, swa, model, ...(bestStep === undefined ? [] : [best]), run.average])
+  return result
+}
+
+/** The delivered candidate. Equal scores go to the average. */
+export function select(candidates: readonly Candidate[], wanted: Select): CandidateName {
+  const measured = candidates.every(({ metrics }) => metrics !== null)
+  if (wanted === 'swa' || !measured) return 'swa'
+  return winner(wanted === 'best' ? candidates.filter(({ name }) => name !== 'start') : candidates)
+}
+
+function winner(candidates: readonly Candidate[]): CandidateName {
+  const score = ({ metrics }: Candidate) => (metrics ? scoreOf(metrics) : -Infinity)
+  const order: readonly CandidateName[] = ['swa', 'best', 'last', 'start']
+  const sorted = [...candidates].sort(
+    (a, b) => score(b) - score(a) || order.indexOf(a.name) - order.indexOf(b.name),
+  )
+  return sorted[0]!.name
+}
+
+/** Writes the averaged model; returns what recalibration did, null where there was nothing to recalibrate. */
+async function writeAverage(
+  run: RunFolder,
+  session: TrainingSession,
+  mean: { theta: Float32Array; buffers: Weights },
+  path: string,
+  metadata: ReadonlyMap<string, string>,
+  context: FinetuneContext,
+): Promise<RecalibrationReport | null> {
+  const { plan, file, graph, training, engine, calibration } = session
+  const weights: Weights = new Map([...training.parameters.unpack(mean.theta), ...mean.buffers])
+  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(file.model).length === 0) {
+    await writeModelWith(file, graph, weights, path, metadata)
+    return null
+  }
+  const stale = run.file('.uncalibrated.onnx')
+  await writeModelWith(file, graph, weights, stale, metadata)
+  const averaged = await loadModel(stale)
+  try {
+    const ports = averaged.model.graph.feeds.map(({ name, type }) => ({
+      name,
+      shape: type?.kind === 'tensor' ? (type.shape ?? []) : [],
+    }))
+    const batches = calibrationBatches(session, ports, context.signal)
+    const report = await recalibrate(averaged.model, bytes => engine.openRunner(bytes), batches, {
+      mode: plan.settings.bnMode,
+      onProgress: ({ samples }) =>
+        context.onEvent({
+          kind: 'progress',
+          label: 'recalibrate',
+          done: samples,
+          total: calibration.length,
+          unit: 'samples',
+        }),
+      ...(context.signal ? { signal: context.signal } : {}),
+    })
+    const replacements = new Map(
+      [...report.replacements].map(
+        ([old, tensor]) => [old, new MemorySource(tensor.data as Uint8Array)] as const,
+      ),
+    )
+    await writePatched(averaged, path, replacements, new Map([['swa_onnx.bn_mode', plan.settings.bnMode]]))
+    return report
+  } finally {
+    await averaged.close()
+    await rm(stale, { force: true })
+    await rm(`${stale}.data`, { force: true })
+  }
+}
+
+async function* calibrationBatches(
+  session: TrainingSession,
+  ports: readonly { name: string; shape: readonly (number | string | null)[] }[],
+  signal: AbortSignal | undefined,
+) {
+  const fixed = ports[0]?.shape[0]
+  const batches = evaluationBatches(session, session.calibration, signal)
+  for await (const batch of batches(typeof fixed === 'number' ? fixed : null))
+    yield bindInputs(batch.inputs, ports)
+}
+
+/** A model and its external data under another name; the data file of our writer is named after the model. */
+async function copyModel(from: string, to: string): Promise<void> {
+  const file = await loadModel(from)
+  try {
+    await writePatched(file, to, new Map(), new Map())
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeManifest(
+  run: RunFolder,
+  result: FinetuneResult,
+  files: readonly string[],
+): Promise<void> {
+  const hashes: Record<string, string> = {}
+  for (const path of files) hashes[basename(path)] = await sha256File(path)
+  const { candidates, selected, snapshots, steps, swaIsBest, recalibrated } = result
+  const models = candidates.map(({ name, path, step, metrics }) => ({
+    name,
+    file: basename(path),
+    step,
+    metrics,
+  }))
+  const manifest = {
+    version: VERSION,
+    steps,
+    snapshots,
+    selected,
+    swaIsBest,
+    recalibrated,
+    models,
+    sha256: hashes,
+  }
+  await writeFileAtomic(run.manifest, `${JSON.stringify(manifest, null, 2)}\n`)
+}

@@ -1,0 +1,162 @@
+/** From options to a resolved plan: everything a run depends on, as JSON. Two runs of one plan give the same bytes. */
+
+import { createHash } from 'node:crypto'
+import {
+  checkTransforms,
+  fingerprintDataset,
+  openDataset,
+  openTrainAndVal,
+  summarizeDataset,
+  withAugment,
+  type Dataset,
+  type DatasetSummary,
+  type Transforms,
+} from '../data/index.ts'
+import { transformsForInputs, type InputSpec } from '../eval/loading.ts'
+import type { Model } from '../ir/graph.ts'
+import type { ModelFile } from '../serde/index.ts'
+import { InputError, UsageError } from '../util/errors.ts'
+import { VERSION } from '../util/version.ts'
+import type { FinetuneOptions } from './options.ts'
+import { sha256File } from './run-folder.ts'
+import { planSchedule, type SchedulePlan, type ScheduleSpec } from './schedules.ts'
+import { resolveLength, type RunLength } from './time.ts'
+
+export interface DataPlan extends DatasetSummary {
+  readonly fingerprint: string
+}
+
+export interface FinetunePlan {
+  readonly version: string
+  readonly model: { readonly path: string; readonly sha256: string }
+  readonly train: DataPlan
+  readonly val: DataPlan | null
+  /** Of each data field, without augmentation; and as training sees it. */
+  readonly transforms: {
+    readonly eval: Readonly<Record<string, Transforms>>
+    readonly train: Readonly<Record<string, Transforms>>
+  }
+  readonly batchSize: number
+  readonly epochs: number
+  readonly batchesPerEpoch: number
+  readonly steps: number
+  readonly seed: number
+  readonly schedule: SchedulePlan
+  readonly evalEvery: number
+  readonly settings: Pick<
+    FinetuneOptions,
+    | 'optimizer'
+    | 'loss'
+    | 'labelSmoothing'
+    | 'ignoreIndex'
+    | 'batchNorm'
+    | 'bnMode'
+    | 'dropout'
+    | 'select'
+    | 'patterns'
+    | 'output'
+  >
+}
+
+export interface PlannedRun {
+  readonly plan: FinetunePlan
+  readonly train: Dataset
+  readonly val: Dataset | null
+}
+
+/** Opens the data and resolves every option against model and data. */
+export async function planFinetune(file: ModelFile, options: FinetuneOptions): Promise<PlannedRun> {
+  const { train, val } = await openData(options)
+  const inputs = inputSpecs(file.model)
+  const transforms = transformsForInputs(train, inputs, options.preset)
+  const augmented = Object.fromEntries(
+    Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
+  )
+  const { batchSize, epochs, seed } = options
+  const batchesPerEpoch = Math.floor(train.length / batchSize)
+  if (batchesPerEpoch < 1) {
+    throw new UsageError(
+      `data: ${train.name} has ${train.length} samples, expected at least one batch of ${batchSize}`,
+      {
+        cure: 'use a smaller --batch-size, or more data',
+      },
+    )
+  }
+  const length: RunLength = { epochs, batchesPerEpoch, batchSize }
+  const schedule = planSchedule(options.schedule, length)
+  const {
+    optimizer,
+    loss,
+    labelSmoothing,
+    ignoreIndex,
+    batchNorm,
+    bnMode,
+    dropout,
+    select,
+    patterns,
+    output,
+  } = options
+  const settings = {
+    optimizer,
+    loss,
+    labelSmoothing,
+    ignoreIndex,
+    batchNorm,
+    bnMode,
+    dropout,
+    select,
+    patterns,
+  }
+  const plan: FinetunePlan = {
+    version: VERSION,
+    model: { path: options.model, sha256: await sha256File(options.model) },
+    train: dataPlan(train),
+    val: val && dataPlan(val),
+    transforms: { eval: transforms, train: augmented },
+    ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
+    evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
+    settings: { ...settings, ...(output === undefined ? {} : { output }) },
+  }
+  return { plan, train, val }
+}
+
+/** The schedule of a run that says no more than its rates: constant, then SWALR over an epoch, snapshots each epoch. */
+export function defaultSchedule(lr: number, swaLr: number): ScheduleSpec {
+  const rate = { kind: 'swalr', lr: swaLr, anneal: '1ep', strategy: 'cos' } as const
+  return { lr, stepping: 'batch', base: { kind: 'constant' }, swa: { start: '0.6dur', rate } }
+}
+
+/** The inputs that data must feed. */
+export function inputSpecs(model: Model): InputSpec[] {
+  return model.graph.feeds.map(({ name, type }) => {
+    if (type?.kind !== 'tensor') throw new InputError(`model: input "${name}" is not a tensor`)
+    return { name, dtype: type.dtype, shape: type.shape ?? [] }
+  })
+}
+
+async function openData(options: FinetuneOptions): Promise<{ train: Dataset; val: Dataset | null }> {
+  const { data, val, holdOut, seed, limit } = options
+  const common = { seed, ...(limit === undefined ? {} : { limit }) }
+  if (val !== undefined) {
+    const train = await openDataset(data, { ...common, split: 'train' })
+    const classNames = train.classes ? { classNames: train.classes } : {}
+    return { train, val: await openDataset(val, { seed, ...classNames }) }
+  }
+  if (holdOut === 0) return { train: await openDataset(data, common), val: null }
+  const [train, held] = await openTrainAndVal(data, { ...common, holdOut })
+  return { train, val: held }
+}
+
+function augment(spec: Transforms, options: FinetuneOptions): Transforms {
+  const wanted = Object.keys(options.augment).length > 0
+  return checkTransforms(withAugment(spec, wanted ? options.augment : null), 'augmentation')
+}
+
+function dataPlan(dataset: Dataset): DataPlan {
+  return { ...summarizeDataset(dataset), fingerprint: fingerprintDataset(dataset) }
+}
+
+/** A short name of a plan, for metadata. */
+export function planDigest(plan: FinetunePlan): string {
+  return createHash('sha256').update(JSON.stringify(plan)).digest('hex').slice(0, 16)
+}

@@ -1,0 +1,24 @@
+/** One number that says which of two models is better on the validation data. */
+
+import type { Metrics } from '../eval/metrics.ts'
+
+/** Higher is better: accuracy where there is one, ties broken by the loss; else minus the loss. */
+export function scoreOf(metrics: Metrics): number {
+  const accuracy = metrics.top1 ?? metrics.accuracy
+  if (accuracy === undefined) return -metrics.loss
+  // A sample more or less outweighs any loss: accuracy moves in steps of 1/samples or more.
+  const tie = 1 / (1 + Math.max(0, metrics.loss))
+  return accuracy + (tie * 1e-3) / Math.max(1, metrics.samples)
+}
+
+/** `top-1 98.70 %, loss 0.0412`. */
+export function describeMetrics({ top1, accuracy, mae, loss }: Metrics): string {
+  const percent = (share: number) => `${(100 * share).toFixed(2)} %`
+  const parts = [
+    top1 === undefined ? [] : `top-1 ${percent(top1)}`,
+    accuracy === undefined ? [] : `accuracy ${percent(accuracy)}`,
+    mae === undefined ? [] : `mean absolute error ${mae.toPrecision(4)}`,
+    `loss ${loss.toPrecision(4)}`,
+  ]
+  return parts.flat().join(', ')
+}

@@ -1,0 +1,86 @@
+/** Which loss fits a model and its data, how targets are brought into its form, and how the result is measured. */
+
+import type { Dataset } from '../data/index.ts'
+import type { OutputKind, Task } from '../eval/metrics.ts'
+import type { Value } from '../ir/value.ts'
+import type { Activation } from '../passes/index.ts'
+import type { StepInput } from '../runtime/program.ts'
+import { formatShape, sameShape, sizeOf } from '../tensor/shape.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { InputError } from '../util/errors.ts'
+import type { LossKind, LossSpec } from './losses.ts'
+
+export interface LossChoice {
+  readonly loss: LossKind | 'auto'
+  readonly labelSmoothing: number
+  readonly ignoreIndex: number
+}
+
+/** What the logits are, for choosing a loss. */
+export interface LogitsInfo {
+  readonly logits: Value
+  readonly activation: Activation
+  /** The axis of a trailing Softmax; null without one. */
+  readonly activationAxis: number | null
+}
+
+/** The loss for a data set: cross-entropy for classes, binary cross-entropy behind a Sigmoid, squared error for values. */
+export function chooseLoss(choice: LossChoice, info: LogitsInfo, dataset: Dataset): LossSpec {
+  const kind = choice.loss === 'auto' ? defaultLoss(info, dataset) : choice.loss
+  if (kind !== 'cross-entropy') return { kind }
+  const { logits, activationAxis } = info
+  const axis =
+    activationAxis === null ? 1 : activationAxis < 0 ? activationAxis + logits.rank : activationAxis
+  checkClasses(logits, axis, dataset)
+  const { labelSmoothing, ignoreIndex } = choice
+  const targets = dataset.targetKind === 'class' ? 'labels' : 'probabilities'
+  return { kind, axis, targets, labelSmoothing, ...(targets === 'labels' ? { ignoreIndex } : {}) }
+}
+
+function defaultLoss({ logits, activation }: LogitsInfo, dataset: Dataset): LossKind {
+  if (activation === 'sigmoid') return 'binary-cross-entropy'
+  if (dataset.targetKind === 'values') return activation === 'none' ? 'mse' : 'cross-entropy'
+  const single = sizeOf(logits.shape) === logits.shape[0]
+  return single ? 'binary-cross-entropy' : 'cross-entropy'
+}
+
+function checkClasses(logits: Value, axis: number, dataset: Dataset): void {
+  const outputs = logits.shape[axis]
+  const classes = dataset.classes?.length
+  if (outputs === undefined) {
+    throw new InputError(`model: cross-entropy needs logits [N,C,...], found ${logits.toString()}`)
+  }
+  if (classes === undefined || classes <= outputs) return
+  throw new InputError(`data: ${dataset.name} has ${classes} classes, the model has ${outputs} outputs`, {
+    cure: 'leave out the classes that the model does not know, or use a model with as many outputs',
+  })
+}
+
+/** How evaluation measures: by what the model's own output holds. */
+export function measureOf(loss: LossSpec, activation: Activation): { task: Task; kind: OutputKind } {
+  const classification = {
+    softmax: 'probabilities',
+    log_softmax: 'log_probabilities',
+    sigmoid: 'sigmoid',
+    none: 'logits',
+  } as const
+  if (loss.kind === 'cross-entropy' && loss.targets !== 'probabilities') {
+    return { task: 'classification', kind: classification[activation] }
+  }
+  if (loss.kind === 'binary-cross-entropy')
+    return { task: 'multilabel', kind: activation === 'sigmoid' ? 'sigmoid' : 'logits' }
+  return { task: 'regression', kind: 'values' }
+}
+
+/** The targets of a batch in the dtype and shape that the loss takes. */
+export function adaptTargets(targets: Tensor, wanted: StepInput): Tensor {
+  if (sizeOf(wanted.shape) !== targets.size) {
+    throw new InputError(
+      `data: a batch of targets is ${formatShape(targets.dims)}, the loss takes ${wanted.dtype}${formatShape(wanted.shape)}`,
+      { cure: 'choose another --loss, or give targets of the shape of the model output' },
+    )
+  }
+  if (targets.dtype === wanted.dtype && sameShape(targets.dims, wanted.shape)) return targets
+  if (targets.dtype === wanted.dtype) return new Tensor(targets.dtype, wanted.shape, targets.data)
+  return Tensor.of(wanted.dtype, wanted.shape, targets.toNumbers())
+}

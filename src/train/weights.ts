@@ -1,0 +1,56 @@
+/** Between state vectors and weights: snapshots on disk, and models that hold the weights of a state. */
+
+import { writePatched, writeSafetensors, type ModelFile } from '../serde/index.ts'
+import { MemorySource, type ByteSource } from '../tensor/source.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { InputError, invariant } from '../util/errors.ts'
+import type { TrainingGraph } from './prepare.ts'
+import type { TrainingProgram } from './program.ts'
+import { readAll } from './run-folder.ts'
+import { STATISTICS, THETA } from './state-writer.ts'
+
+/** Weights by name: trained parameters and running statistics. */
+export type Weights = ReadonlyMap<string, Tensor>
+
+/** The named weights of a state, as views of its vectors. */
+export function weightsOfState(training: TrainingProgram, state: ReadonlyMap<string, Tensor>): Weights {
+  const vectorOf = (name: string) => state.get(name)?.view() as Float32Array | undefined
+  const statistics = vectorOf(STATISTICS)
+  return new Map([
+    ...training.parameters.unpack(vectorOf(THETA)!),
+    ...(statistics ? training.statistics.unpack(statistics) : []),
+  ])
+}
+
+export async function writeSnapshot(path: string, weights: Weights, step: number): Promise<void> {
+  await writeSafetensors(path, weights, new Map([['swa_onnx.step', String(step)]]))
+}
+
+/** Reads a snapshot, checking that it has the weights of the program. */
+export async function readSnapshot(path: string, training: TrainingProgram): Promise<Weights> {
+  const weights = await readAll(path)
+  for (const { name } of [...training.parameters.segments, ...training.statistics.segments]) {
+    if (!weights.has(name)) throw new InputError(`${path}: weight "${name}" is missing`)
+  }
+  return weights
+}
+
+/** Writes the model with other weights; everything else is the input file's, byte for byte. */
+export async function writeModelWith(
+  file: ModelFile,
+  graph: TrainingGraph,
+  weights: Weights,
+  path: string,
+  metadata: ReadonlyMap<string, string>,
+): Promise<void> {
+  const places = new Map(
+    [...graph.parameters, ...graph.statistics.values()].map(({ name, tensor }) => [name, tensor]),
+  )
+  const replacements = new Map<Tensor, ByteSource>()
+  for (const [name, tensor] of weights) {
+    const place = places.get(name)
+    invariant(place, `weight "${name}" has no place in the model`)
+    replacements.set(place, new MemorySource(await tensor.bytes(), name))
+  }
+  await writePatched(file, path, replacements, metadata)
+}
