@@ -17,7 +17,7 @@ import {
   type MessageKind,
 } from './schema.ts'
 import { Window } from './window.ts'
-import { BYTES, FIXED32, FIXED64, GROUP_END, GROUP_START, VARINT } from './wire.ts'
+import { BYTES, FIXED32, FIXED64, GROUP_END, GROUP_START, VARINT, VARINT_LIMIT } from './wire.ts'
 
 /** A message in the file. Its length is written at [lengthAt, start), its fields are [start, end). */
 export interface Frame {
@@ -76,15 +76,39 @@ export async function scanModel(source: ByteSource, markers: MarkerPolicy): Prom
   return scanner.run()
 }
 
-interface OpenFrame extends Frame {
+/** A frame being read. Made for every message of a file, hence a class: objects put together by spread are slow. */
+class OpenFrame implements Frame {
+  readonly kind: MessageKind
+  readonly parent: OpenFrame | null
+  readonly depth: number
+  readonly lengthAt: number
+  readonly start: number
+  readonly end: number
   /** Where its length goes in the outline. */
   readonly slot: number
   /** Set for a TensorProto. */
-  readonly site: TensorSite | null
+  site: TensorSite | null = null
   /** The fields of `single` that were seen, as bits. */
-  singles: number
+  singles = 0
   /** Field numbers of groups that are open, innermost last. */
-  groups: number[]
+  groups: number[] | null = null
+
+  constructor(
+    kind: MessageKind,
+    parent: OpenFrame | null,
+    slot: number,
+    lengthAt: number,
+    start: number,
+    end: number,
+  ) {
+    this.kind = kind
+    this.parent = parent
+    this.depth = parent ? parent.depth + 1 : 0
+    this.slot = slot
+    this.lengthAt = lengthAt
+    this.start = start
+    this.end = end
+  }
 }
 
 interface Field extends ContentSpan {
@@ -110,93 +134,92 @@ class Scanner {
     this.#window = window
     this.#markers = markers
     this.#outline = new Outline(source.name)
-    this.#stack = [
-      {
-        ...{ kind: 'ModelProto', parent: null, depth: 0, lengthAt: 0, start: 0, end: source.byteLength },
-        ...{ slot: -1, site: null, singles: 0, groups: [] },
-      },
-    ]
+    this.#stack = [new OpenFrame('ModelProto', null, -1, 0, 0, source.byteLength)]
   }
 
+  /** Waits only when bytes are missing: graphs have millions of fields, and nearly all are at hand. */
   async run(): Promise<Scan> {
+    const window = this.#window
     let position = 0
     for (let frame = this.#stack.at(-1); frame; frame = this.#stack.at(-1)) {
-      if (position < frame.end) {
-        const field = await this.#readField(frame, position)
-        position = await this.#take(frame, field)
-      } else {
-        if (frame.groups.length > 0) throw this.#damaged(position, frame, 'a group is not closed')
-        if (frame.parent) this.#outline.closeMessage(frame.slot)
-        this.#stack.pop()
+      if (position === frame.end) {
+        this.#leave(frame)
+        continue
+      }
+      const head = Math.min(2 * VARINT_LIMIT, frame.end - position)
+      if (!window.has(position, head)) await window.need(position, head)
+      const field = this.#readField(frame, position)
+      this.#count(frame, field)
+      position = field.end
+      switch (roleOf(frame, field)) {
+        case 'message':
+          position = this.#enter(frame, field)
+          break
+        case 'payload': {
+          const length = field.end - field.contentStart
+          if (length <= RESIDENT_LIMIT && !window.has(field.contentStart, length)) {
+            await window.need(field.contentStart, length)
+          }
+          this.#keepPayload(frame.site!, field)
+          break
+        }
+        case 'marker':
+          this.#keepMarker(frame, field)
+          break
+        case 'group':
+          this.#group(frame, field)
+          await this.#copy(field)
+          break
+        case 'outline':
+          if (window.has(field.start, field.end - field.start)) {
+            this.#outline.append(window.view(field.start, field.end))
+          } else await this.#copy(field)
       }
     }
     return { outline: this.#outline.bytes(), tensors: this.#tensors, metadata: this.#metadata }
   }
 
-  /** Reads a tag, and the length of a field of bytes; the field lies inside its message. */
-  async #readField(frame: OpenFrame, start: number): Promise<Field> {
-    const window = this.#window
-    await window.need(start, Math.min(20, frame.end - start)) // two varints
-    const tag = window.varint(start, frame.end)
-    if (tag === null || tag.value < 8 || tag.value > 0xffffffff) {
-      throw this.#damaged(start, frame, 'a field has no valid tag')
-    }
-    const [number, wireType] = [Math.floor(tag.value / 8), tag.value % 8]
-    const common = { start, number, wireType, tag: tag.value, tagEnd: tag.end, contentStart: tag.end }
-    const ends = (end: number): Field => {
-      if (end <= frame.end) return { ...common, end }
-      throw this.#damaged(start, frame, `field ${number} ends at byte ${end}, its message at ${frame.end}`)
-    }
-    switch (wireType) {
-      case VARINT: {
-        const end = window.skipVarint(tag.end, frame.end)
-        if (end === null) throw this.#damaged(start, frame, `field ${number} has no valid number`)
-        return { ...common, end }
-      }
-      case BYTES: {
-        const length = window.varint(tag.end, frame.end)
-        if (length === null) throw this.#damaged(start, frame, `field ${number} has no valid length`)
-        return { ...ends(length.end + length.value), contentStart: length.end }
-      }
-      case FIXED64:
-        return ends(tag.end + 8)
-      case FIXED32:
-        return ends(tag.end + 4)
-      case GROUP_START:
-      case GROUP_END:
-        return { ...common, end: tag.end }
-      default:
-        throw this.#damaged(start, frame, `field ${number} has the unknown wire type ${wireType}`)
-    }
-  }
-
-  /** Decides what a field is, and gives the position to go on from. */
-  async #take(frame: OpenFrame, field: Field): Promise<number> {
-    const schema = SCHEMA[frame.kind]
-    const inGroup = frame.groups.length > 0
-    const isGroup = field.wireType === GROUP_START || field.wireType === GROUP_END
-    const isList = field.wireType === BYTES && schema.numbers?.includes(field.number)
-    this.#count(isList ? field.end - field.contentStart : 1)
-    if (isGroup) this.#group(frame, field)
-    else if (!inGroup && frame.site && field.number in PAYLOAD_FIELDS) {
-      await this.#keepPayload(frame.site, field)
-      return field.end
-    } else if (!inGroup && frame.site && field.number === MARKER_FIELD) {
-      this.#keepMarker(frame, frame.site, field)
-      return field.end
-    } else if (!inGroup && field.wireType === BYTES) {
-      const child = schema.messages[field.number]
-      if (child !== undefined) return this.#enter(frame, field, child)
-    }
+  async #copy(field: Field): Promise<void> {
     for (let at = field.start; at < field.end;) {
       const chunk = await this.#window.chunk(at, field.end)
       this.#outline.append(chunk)
       at += chunk.byteLength
     }
-    return field.end
   }
 
-  #enter(frame: OpenFrame, field: Field, kind: MessageKind): number {
+  /** Reads a tag, and the length of a field of bytes; the field lies inside its message. */
+  #readField(frame: OpenFrame, start: number): Field {
+    const window = this.#window
+    const tag = window.varint(start, frame.end)
+    if (tag === null || tag.value < 8 || tag.value > 0xffffffff) {
+      throw this.#damaged(start, frame, 'a field has no valid tag')
+    }
+    const number = Math.floor(tag.value / 8)
+    const wireType = tag.value % 8
+    let contentStart = tag.end
+    let end = tag.end
+    if (wireType === BYTES) {
+      const length = window.varint(tag.end, frame.end)
+      if (length === null) throw this.#damaged(start, frame, `field ${number} has no valid length`)
+      contentStart = length.end
+      end = length.end + length.value
+    } else if (wireType === VARINT) {
+      const varintEnd = window.skipVarint(tag.end, frame.end)
+      if (varintEnd === null) throw this.#damaged(start, frame, `field ${number} has no valid number`)
+      end = varintEnd
+    } else if (wireType === FIXED64 || wireType === FIXED32) {
+      end = tag.end + (wireType === FIXED64 ? 8 : 4)
+    } else if (wireType !== GROUP_START && wireType !== GROUP_END) {
+      throw this.#damaged(start, frame, `field ${number} has the unknown wire type ${wireType}`)
+    }
+    if (end > frame.end) {
+      throw this.#damaged(start, frame, `field ${number} ends at byte ${end}, its message at ${frame.end}`)
+    }
+    return { start, end, contentStart, number, wireType, tag: tag.value, tagEnd: tag.end }
+  }
+
+  #enter(frame: OpenFrame, field: Field): number {
+    const kind = SCHEMA[frame.kind].messages[field.number]!
     if (++this.#messageCount > MESSAGE_COUNT_LIMIT) throw this.#tooMuch(`${MESSAGE_COUNT_LIMIT} messages`)
     if (this.#stack.length > DEPTH_LIMIT) throw this.#tooMuch(`${DEPTH_LIMIT} messages inside one another`)
     if (SCHEMA[frame.kind].single?.includes(field.number)) {
@@ -209,56 +232,63 @@ class Scanner {
     }
     if (frame.site && field.number === EXTERNAL_DATA_FIELD) frame.site.external.push(spanOf(field))
     const slot = this.#outline.openMessage(field.tag)
-    const opened: Frame = {
-      ...{ kind, parent: frame, depth: this.#stack.length },
-      ...{ lengthAt: field.tagEnd, start: field.contentStart, end: field.end },
-    }
-    let site: TensorSite | null = null
+    const opened = new OpenFrame(kind, frame, slot, field.tagEnd, field.contentStart, field.end)
     if (kind === 'TensorProto') {
-      site = { frame: opened, payloads: [], external: [], marker: null }
+      opened.site = { frame: opened, payloads: [], external: [], marker: null }
       this.#outline.marker(this.#tensors.length)
-      this.#tensors.push(site)
+      this.#tensors.push(opened.site)
     }
-    this.#stack.push({ ...opened, slot, site, singles: 0, groups: [] })
+    this.#stack.push(opened)
     return field.contentStart
+  }
+
+  #leave(frame: OpenFrame): void {
+    if (frame.groups?.length) throw this.#damaged(frame.end, frame, 'a group is not closed')
+    if (frame.parent) this.#outline.closeMessage(frame.slot)
+    this.#stack.pop()
   }
 
   /** Groups, an old way to nest, are no part of ONNX: they are unknown fields, to be kept as they are. */
   #group(frame: OpenFrame, field: Field): void {
     if (field.wireType === GROUP_START) {
+      frame.groups ??= []
       frame.groups.push(field.number)
       if (frame.groups.length > DEPTH_LIMIT) throw this.#tooMuch(`${DEPTH_LIMIT} groups inside one another`)
-    } else if (frame.groups.pop() !== field.number) {
+    } else if (frame.groups?.pop() !== field.number) {
       throw this.#damaged(field.start, frame, `group ${field.number} ends but did not start`)
     }
   }
 
   /** Remembers elements; a run of single numbers becomes one payload. */
-  async #keepPayload(site: TensorSite, field: Field): Promise<void> {
+  #keepPayload(site: TensorSite, field: Field): void {
     const { number, wireType, end } = field
+    const window = this.#window
+    if (wireType === BYTES) {
+      const { start, contentStart } = field
+      const small = end - contentStart <= RESIDENT_LIMIT
+      const bytes =
+        window.resident(contentStart, end) ?? (small ? window.view(contentStart, end).slice() : null)
+      site.payloads.push({ field: number, wireType, start, contentStart, end, bytes })
+      return
+    }
     const last = site.payloads.at(-1)
-    const joins =
-      wireType !== BYTES && last?.field === number && last.wireType === wireType && last.end === field.start
-    if (joins) site.payloads.pop()
-    const start = joins ? last.start : field.start
-    const contentStart = wireType === BYTES ? field.contentStart : start
-    const place = { field: number, wireType, start, contentStart, end }
-    let bytes = this.#window.resident(contentStart, end)
-    if (bytes === null && end - contentStart <= RESIDENT_LIMIT)
-      bytes = await this.#window.copy(contentStart, end)
-    site.payloads.push({ ...place, bytes })
+    const joins = last?.field === number && last.wireType === wireType && last.end === field.start
+    const start = joins ? site.payloads.pop()!.start : field.start
+    const bytes = window.resident(start, end)
+    site.payloads.push({ field: number, wireType, start, contentStart: start, end, bytes })
   }
 
-  #keepMarker(frame: OpenFrame, site: TensorSite, field: Field): void {
+  #keepMarker(frame: OpenFrame, field: Field): void {
     const index = field.wireType === VARINT ? this.#window.varint(field.tagEnd, field.end) : null
     if (this.#markers === 'refuse' || index === null) {
       throw this.#damaged(field.start, frame, `field ${MARKER_FIELD} is reserved by protobuf`)
     }
-    site.marker = { ...spanOf(field), index: index.value }
+    frame.site!.marker = { ...spanOf(field), index: index.value }
   }
 
-  #count(fields: number): void {
-    this.#fieldCount += fields
+  #count(frame: OpenFrame, field: Field): void {
+    const isList = field.wireType === BYTES && SCHEMA[frame.kind].numbers?.includes(field.number)
+    this.#fieldCount += isList ? field.end - field.contentStart : 1
     if (this.#fieldCount > FIELD_COUNT_LIMIT) throw this.#tooMuch(`${FIELD_COUNT_LIMIT} fields`)
   }
 
@@ -272,6 +302,15 @@ class Scanner {
   #tooMuch(what: string): InputError {
     return new InputError(`${this.#source.name}: not a reasonable ONNX file: more than ${what}`)
   }
+}
+
+/** What becomes of a field. Inside a group, whose fields mean nothing to us, all is outline. */
+function roleOf(frame: OpenFrame, field: Field): 'message' | 'payload' | 'marker' | 'group' | 'outline' {
+  if (field.wireType === GROUP_START || field.wireType === GROUP_END) return 'group'
+  if (frame.groups?.length) return 'outline'
+  if (frame.site && field.number in PAYLOAD_FIELDS) return 'payload'
+  if (frame.site && field.number === MARKER_FIELD) return 'marker'
+  return field.wireType === BYTES && field.number in SCHEMA[frame.kind].messages ? 'message' : 'outline'
 }
 
 function spanOf({ start, end }: Span): Span {

@@ -23,9 +23,14 @@ export class Window {
     return new Window(source, bytes, inMemory)
   }
 
+  /** Whether `length` bytes at `position` are readable. */
+  has(position: number, length: number): boolean {
+    return position >= this.#base && position + length <= this.#base + this.#bytes.byteLength
+  }
+
   /** Makes `length` bytes at `position` readable; they must lie inside the source. */
   async need(position: number, length: number): Promise<void> {
-    if (position >= this.#base && position + length <= this.#base + this.#bytes.byteLength) return
+    if (this.has(position, length)) return
     const wanted = Math.max(length, CHUNK)
     this.#bytes = await this.#source.read(position, Math.min(wanted, this.#source.byteLength - position))
     this.#base = position
@@ -63,9 +68,8 @@ export class Window {
     return this.#inMemory ? this.#bytes.subarray(start, end) : null
   }
 
-  /** A copy of [start, end), which does not keep the window alive. */
-  async copy(start: number, end: number): Promise<Uint8Array> {
-    await this.need(start, end - start)
-    return this.#bytes.slice(start - this.#base, end - this.#base)
+  /** [start, end), which was asked for; valid until more is asked for. */
+  view(start: number, end: number): Uint8Array {
+    return this.#bytes.subarray(start - this.#base, end - this.#base)
   }
 }
