@@ -53,7 +53,7 @@ export async function classifyWeights(model: Model, patterns: WeightPatterns = {
       const tensor = tensorOf(value)!
       const ends = finalUses(value, uses, changing, use => isTelling(tensor.size, use))
       const { role, reason } = await judgeWeight(value, tensor, ends, uses)
-      const name = taken.has(value.name) && within ? `${within.name}/${value.name}` : value.name
+      const name = freeName(value.name, within, taken)
       taken.add(name)
       const { dtype, dims } = tensor
       const users = [...new Set(ends.map(use => use.node))]
@@ -66,6 +66,16 @@ export async function classifyWeights(model: Model, patterns: WeightPatterns = {
     }
   }
   return applyPatterns(infos, patterns)
+}
+
+/** The value's name, or one with the node around it where another weight is named so (as averaging names them). */
+function freeName(name: string, within: Node | null, taken: ReadonlySet<string>): string {
+  if (!taken.has(name)) return name
+  const around = within?.name || within?.outputs.find(output => output)?.name
+  const wanted = around ? `${around}/${name}` : name
+  let free = wanted
+  for (let i = 2; taken.has(free); i++) free = `${wanted}#${i}`
+  return free
 }
 
 function* graphsWithOwners(

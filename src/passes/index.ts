@@ -1,10 +1,15 @@
 /** Model -> { model, modified }: what is done to an imported model before it is differentiated. */
 
+export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from './batch-norms.ts'
+export { classifyWeights, type WeightInfo, type WeightPatterns } from './classify-weights.ts'
 export { cloneGraph, cloneModel, type ClonedModel } from './clone.ts'
 export { removeDeadNodes, removeDeadNodesOf } from './dead-nodes.ts'
 export { variableValues } from './dependence.ts'
+export { findLogits, type Activation, type Logits } from './find-logits.ts'
 export { applyObserved, constantValues, type Observations } from './fold-constants.ts'
 export { redirectReads, removeIdentities } from './identities.ts'
+export { toInferenceForm } from './inference-form.ts'
+export { inlineBranches } from './inline-branches.ts'
 export {
   constantTensor,
   liftConstants,
@@ -12,18 +17,12 @@ export {
   weightOrigins,
   type WeightOrigin,
 } from './lift-constants.ts'
+export { Names, namesOf } from './names.ts'
 export type { Pass, PassResult } from './pass.ts'
-export { namesOf } from './names.ts'
-export { verify } from './verify.ts'
-export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from './batch-norms.ts'
-export { findLogits, type Activation, type Logits } from './find-logits.ts'
+export { checkPatterns, matchesPattern } from './patterns.ts'
+export { raiseOpset } from './raise-opset.ts'
+export { refuseQuantized } from './refuse-quantized.ts'
 export { setBatchSize } from './set-batch-size.ts'
 export { keepsElements, sourceOf } from './sources.ts'
-export { classifyWeights, type WeightInfo, type WeightPatterns } from './classify-weights.ts'
-export { checkPatterns, matchesPattern } from './patterns.ts'
-export { refuseQuantized } from './refuse-quantized.ts'
+export { verify } from './verify.ts'
 export type { WeightRole } from './weight-roles.ts'
-export { raiseOpset } from './raise-opset.ts'
-export { toInferenceForm } from './inference-form.ts'
-export { Names } from './names.ts'
-export { inlineBranches } from './inline-branches.ts'
