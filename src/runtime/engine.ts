@@ -19,6 +19,8 @@ export interface SessionOptions {
   readonly threads?: number
   /** `disabled` runs the graph exactly as written. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
+  /** Plans the memory of a run in one block (default); off, blocks are taken and given back node by node. */
+  readonly memoryPattern?: boolean
   /** Writes a Chrome trace with this file prefix when the session is closed. */
   readonly profile?: string
 }

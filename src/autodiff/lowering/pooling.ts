@@ -23,7 +23,7 @@ export const maxPoolGradByIndices: Lowering = context => {
 }
 
 /** The Indices of the forward node, or of a second MaxPool where the forward graph has another operator in its place. */
-function indicesOf({ op, node, inputs, companion }: LoweringContext): Value {
+export function indicesOf({ op, node, inputs, companion }: LoweringContext): Value {
   const [, x, y] = inputs as [Value, Value, Value]
   const spec = { shape: y.shape, dtype: 'int64' as const }
   // Column-major storage_order counts H before W.

@@ -1,17 +1,26 @@
 /** ONNX Runtime's CPU execution provider: state ping-pongs through the session thread, one run a step. */
 
 import { availableParallelism } from 'node:os'
-import { COMPOSITE_LOWERINGS, lowerComposites } from '../../autodiff/lowering/index.ts'
+import { lowerComposites } from '../../autodiff/lowering/index.ts'
 import { Model } from '../../ir/graph.ts'
 import { ONNX_DOMAIN } from '../../ir/node.ts'
 import { serializeModel } from '../../serde/index.ts'
 import type { Engine, SessionOptions } from '../engine.ts'
 import { openRunner, openTrainer } from '../ort/session.ts'
 import type { Program } from '../program.ts'
+import { toFastForms } from './fast-forms.ts'
+import { CPU_LOWERINGS } from './lowering/index.ts'
 
 const PROVIDERS = ['cpu']
 /** IR version of the programs we write: the one of opset 18 (ONNX 1.13), read by every ONNX Runtime since 1.14. */
 const PROGRAM_IR_VERSION = 8
+
+/**
+ * Measured on ResNet-18 (224x224, batch 16). `all` would turn convolutions into a blocked layout and back, 3 to 10 %
+ * slower; `basic` would leave out the fusions of Transpose into MatMul and of Relu into Conv. With memory patterns the
+ * arena holds the blocks of the first run and the planned block of the others at once: 1981 instead of 1270 MB.
+ */
+const TRAINER_OPTIONS: SessionOptions = { optimization: 'extended', memoryPattern: false }
 
 export function cpuEngine(): Engine {
   const withThreads = (options: SessionOptions = {}): SessionOptions => ({
@@ -23,13 +32,15 @@ export function cpuEngine(): Engine {
     description: 'ONNX Runtime, CPU execution provider',
     openRunner: (model, options) => openRunner(model, PROVIDERS, withThreads(options)),
     async openTrainer(program, options) {
-      return openTrainer(program, await serializeModel(lowerForCpu(program)), PROVIDERS, withThreads(options))
+      const model = await serializeModel(lowerForCpu(program))
+      return openTrainer(program, model, PROVIDERS, withThreads({ ...TRAINER_OPTIONS, ...options }))
     },
   }
 }
 
 /** The program in operators that the CPU provider executes. */
 export function lowerForCpu(program: Program): Model {
-  const graph = lowerComposites(program.graph, COMPOSITE_LOWERINGS)
+  const graph = lowerComposites(program.graph, CPU_LOWERINGS)
+  toFastForms(graph)
   return new Model(graph, PROGRAM_IR_VERSION, new Map([[ONNX_DOMAIN, program.opset]]))
 }

@@ -27,6 +27,7 @@ const handlers: Handlers = {
     const sessionOptions: Ort.InferenceSession.SessionOptions = {
       executionProviders: providers,
       graphOptimizationLevel: options.optimization ?? 'all',
+      enableMemPattern: options.memoryPattern ?? true,
       logSeverityLevel: 3,
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
