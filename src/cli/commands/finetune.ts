@@ -1,0 +1,119 @@
+/** `swa-onnx finetune model.onnx --data train`: the main job. */
+
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Argv } from 'yargs'
+import type { FinetuneEvent } from '../../train/options.ts'
+import type { FinetuneResult } from '../../train/finish.ts'
+import { UsageError } from '../../util/errors.ts'
+import { formatTable } from '../../util/format.ts'
+import { runCommand, type CommonArguments } from '../command.ts'
+import { FINETUNE_OPTIONS, finetuneOptions, type FinetuneArguments } from '../finetune-options.ts'
+import type { Terminal } from '../terminal.ts'
+
+export const command = 'finetune <model>'
+export const describe = 'train a model further under the SWA schedule, and average what it passes through'
+
+export function builder(yargs: Argv): Argv {
+  return yargs
+    .positional('model', { type: 'string', demandOption: true, describe: 'the ONNX model to start from' })
+    .options(FINETUNE_OPTIONS)
+    .example('$0 finetune model.onnx --data train --val val', 'image folders: train/<class>/*.jpg')
+    .example(
+      '$0 finetune model.onnx --data mnist.npz --epochs 20 --lr 0.02 --swa-start 0.75dur',
+      'longer, SWA in the last quarter',
+    )
+    .example(
+      '$0 finetune model.onnx --data train --swa-schedule cyclic --cycle 2ep --swa-lr 0.001',
+      "the paper's cyclic schedule",
+    )
+}
+
+export async function handler(args: CommonArguments & FinetuneArguments): Promise<void> {
+  const options = finetuneOptions(args)
+  await runCommand(args, async ({ terminal, signal }) => {
+    const { finetune, planRun } = await import('../../train/finetune.ts')
+    if (args.dryRun) {
+      const plan = await planRun(options)
+      terminal.result(JSON.stringify(plan, null, 2), plan)
+      return
+    }
+    if (args.resume && !existsSync(join(options.run, 'config.json'))) {
+      throw new UsageError(`--resume: there is no run in ${options.run}`, {
+        cure: 'name its folder with --run',
+      })
+    }
+    const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
+    const { describeMetrics } = await import('../../train/score.ts')
+    const result = await finetune(cpuEngine(), options, { onEvent: event => show(terminal, event), signal })
+    terminal.done()
+    terminal.result(describeResult(result, describeMetrics), result)
+    if (result.swaIsBest === false) {
+      terminal.warn(
+        `the average is not the best on the validation data; delivered as asked: ${result.selected}`,
+      )
+    }
+  })
+}
+
+function show(terminal: Terminal, event: FinetuneEvent): void {
+  switch (event.kind) {
+    case 'note': {
+      terminal.info(event.message)
+      return
+    }
+    case 'warning': {
+      terminal.warn(event.message)
+      return
+    }
+    case 'step': {
+      const detail = `loss ${event.loss.toPrecision(4)}  lr ${event.lr.toPrecision(3)}`
+      terminal.progress({
+        label: 'train',
+        done: event.step,
+        total: event.steps,
+        unit: 'steps',
+        detail,
+      })
+      return
+    }
+    case 'validated': {
+      terminal.info(`${event.what}: ${event.summary}`)
+      return
+    }
+    case 'snapshot': {
+      terminal.info(`snapshot ${event.count} after step ${event.step}`)
+      return
+    }
+    case 'progress': {
+      terminal.progress(event)
+      return
+    }
+  }
+}
+
+const TITLES = {
+  start: 'before training',
+  last: 'last weights',
+  best: 'best snapshot',
+  swa: 'SWA average',
+} as const
+
+function describeResult(
+  result: FinetuneResult,
+  describeMetrics: (metrics: NonNullable<FinetuneResult['candidates'][number]['metrics']>) => string,
+): string {
+  const rows = result.candidates.map(({ name, step, path, metrics }) => [
+    name === result.selected ? '*' : ' ',
+    TITLES[name],
+    `step ${step}`,
+    metrics ? describeMetrics(metrics) : 'not validated',
+    path,
+  ])
+  const { recalibrated, snapshots, model } = result
+  const lines = [formatTable(rows), '', `averaged ${snapshots.length} snapshots of ${result.steps} steps`]
+  if (recalibrated)
+    lines.push(`recalibrated ${recalibrated.sites} batch norms on ${recalibrated.samples} samples`)
+  lines.push(`delivered (*): ${model}`)
+  return lines.join('\n')
+}
