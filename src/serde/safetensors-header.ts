@@ -53,8 +53,9 @@ export async function parseHeader(source: ByteSource): Promise<Header> {
   }
   if (source.byteLength < PREFIX_BYTES) fail(`${source.byteLength} bytes are too few for a header`)
   const prefix = Buffer.from(await source.read(0, PREFIX_BYTES))
-  const length = Number(prefix.readBigUInt64LE())
-  if (length > HEADER_LIMIT) fail(`a header of ${length} bytes exceeds ${HEADER_LIMIT}`)
+  const stated = prefix.readBigUInt64LE()
+  if (stated > HEADER_LIMIT) fail(`a header of ${stated} bytes exceeds ${HEADER_LIMIT}`)
+  const length = Number(stated)
   const dataStart = PREFIX_BYTES + length
   if (dataStart > source.byteLength) {
     fail(`a header of ${length} bytes does not fit into ${source.byteLength}`)
