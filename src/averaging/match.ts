@@ -16,20 +16,23 @@ export function matchGraphs(expected: DescribedFile, found: DescribedFile): void
     const a = expected.facts[i]
     const b = found.facts[i]
     if (a && b && a.subject === b.subject && a.text === b.text) continue
-    const place = b?.place ?? a!.place
     throw new InputError(
-      `average: ${found.path} is not the same graph as ${expected.path}: ${place}: expected ${factText(a, b)}, found ${factText(b, a)}`,
+      `average: ${found.path} is not the same graph as ${expected.path}: ${differenceText(a, b)}`,
       cureFor(a, b),
     )
   }
 }
 
-function factText(fact: Fact | undefined, other: Fact | undefined): string {
-  if (!fact) return 'nothing'
-  const text = fact.text || 'none'
-  // The same thing at another node needs that node's name; another thing needs to be named itself.
-  const place = other && fact.place !== other.place ? ` (${fact.place})` : ''
-  return `${fact.subject} ${text}${place}`
+/** `place: subject: expected x, found y`; each fact named in full where they are about different things. */
+function differenceText(a: Fact | undefined, b: Fact | undefined): string {
+  const text = (fact: Fact) => fact.text || 'none'
+  if (a && b && a.subject === b.subject) {
+    const elsewhere = a.place === b.place ? '' : ` (${a.place})`
+    return `${b.place}: ${b.subject}: expected ${text(a)}${elsewhere}, found ${text(b)}`
+  }
+  const full = (fact: Fact | undefined) =>
+    fact ? `${fact.subject} ${text(fact)} (${fact.place})` : 'nothing'
+  return `expected ${full(a)}, found ${full(b)}`
 }
 
 function cureFor(a: Fact | undefined, b: Fact | undefined): { cure?: string } {

@@ -1,5 +1,6 @@
 /** The record of what went into an average: who, how often, and never twice. */
 
+import { basename } from 'node:path'
 import { InputError, UsageError } from '../util/errors.ts'
 import { MAX_TOTAL_WEIGHT } from './rounding.ts'
 
@@ -11,7 +12,7 @@ export interface MemberRecord {
   readonly sha256: string
   /** How often it counts; 1 in a plain mean. */
   readonly weight: number
-  /** Its position in the run or in the list; the greatest one gives tensors of policy `last`. */
+  /** Its step in the run, or the number in its file name; the greatest one gives tensors of policy `last`. */
   readonly ordinal: number
 }
 
@@ -20,11 +21,19 @@ export function sortMembers(members: readonly MemberRecord[]): MemberRecord[] {
   return [...members].sort((a, b) => (a.sha256 < b.sha256 ? -1 : a.sha256 > b.sha256 ? 1 : 0))
 }
 
-/** The member that gives tensors of policy `last`; equal ordinals are told apart by hash. */
+/** The ordinal of a file: the last number in its name (`epoch-7.onnx`), which no order of listing changes; 0 without one. */
+export function ordinalOf(path: string): number {
+  const stem = basename(path).replace(/\.\w+$/, '')
+  return Number(/(\d{1,15})\D*$/.exec(stem)?.[1] ?? 0)
+}
+
+/** The member that gives tensors of policy `last`; equal ordinals are told apart by name, then by hash. */
 export function lastMember(members: readonly MemberRecord[]): MemberRecord {
   const [first, ...rest] = sortMembers(members)
   if (!first) throw new UsageError('average: it has no members')
-  return rest.reduce((last, member) => (member.ordinal >= last.ordinal ? member : last), first)
+  const later = (a: MemberRecord, b: MemberRecord) =>
+    a.ordinal === b.ordinal ? a.name >= b.name : a.ordinal > b.ordinal
+  return rest.reduce((last, member) => (later(member, last) ? member : last), first)
 }
 
 export function totalWeight(members: readonly MemberRecord[]): number {

@@ -18,7 +18,7 @@ import { memberDigest, tensorDigest } from './digest.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { describeModel, isCounter } from './graph-description.ts'
 import { matchGraphs, type DescribedFile } from './match.ts'
-import { lastMember, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
+import { lastMember, ordinalOf, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
 import { isAveraged } from './rounding.ts'
 import { wholeWeights } from './weights.ts'
 
@@ -99,11 +99,11 @@ export async function planAverage(
     for (const [i, path] of paths.entries()) {
       const checkpoint = i === 0 ? first : await openCheckpoint(path)
       try {
-        if (i > 0) matchTensors(first, checkpoint)
         const description = await describe(checkpoint)
         if (described && description) matchGraphs(described, description)
+        if (i > 0) matchTensors(first, checkpoint)
         described ??= description
-        const member = await look(checkpoint, weights[i]!, i, description)
+        const member = await look(checkpoint, weights[i]!, description)
         for (const record of member.file.members) {
           refuseTwice(hashes, record, path)
           hashes.set(record.sha256, record.name === basename(path) ? path : `${record.name} in ${path}`)
@@ -128,7 +128,6 @@ async function describe({ path, model }: Checkpoint): Promise<DescribedFile | nu
 async function look(
   checkpoint: Checkpoint,
   weight: number,
-  ordinal: number,
   description: DescribedFile | null,
 ): Promise<Seen> {
   const { path, format, tensors, partial } = checkpoint
@@ -145,7 +144,7 @@ async function look(
   const sha256 = memberDigest(
     [...tensors].map(([name, { dtype, dims }]) => ({ name, dtype, dims, sha256: digests.get(name)! })),
   )
-  const members = [{ name: basename(path), sha256, weight, ordinal }]
+  const members = [{ name: basename(path), sha256, weight, ordinal: ordinalOf(path) }]
   const fingerprint = description ? fingerprintOf(description.facts) : null
   return { file: { path, format, weight, members, ...stamp }, digests, fingerprint }
 }
