@@ -12,6 +12,7 @@ import {
   constantValues,
   findBatchNorms,
   findLogits,
+  inlineBranches,
   liftConstants,
   raiseOpset,
   refuseQuantized,
@@ -99,14 +100,17 @@ export async function prepareTraining(
   const logits = findLogits(model, options.output)
   model.graph.outputs = [logits.value]
 
-  // 3. Observe shapes and constants on one batch, then fold.
+  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
   const variable = [
     ...parameters.map(({ value }) => value),
     ...batchNorms.flatMap(site => [site.mean, site.variance]),
   ]
   const feeds = sampleFeeds(model.graph.feeds)
-  const observations = await observe(engine, model, feeds, constantValues(model.graph, variable))
-  const { unobserved } = applyObserved(model, observations)
+  let unobserved: readonly Value[]
+  do {
+    const observations = await observe(engine, model, feeds, constantValues(model.graph, variable))
+    unobserved = applyObserved(model, observations).unobserved
+  } while (inlineBranches(model).modified)
   const open = unobserved.find(value => value.type?.kind === 'tensor')
   if (open)
     throw new UnsupportedError(`model: the shape of ${open.toString()} is not known on a batch of the data`)

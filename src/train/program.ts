@@ -9,7 +9,7 @@ import { Graph } from '../ir/graph.ts'
 import type { Node } from '../ir/node.ts'
 import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
-import { namesOf, redirectReads } from '../passes/index.ts'
+import { namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
 import type { Program, StepInput } from '../runtime/program.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
@@ -17,7 +17,7 @@ import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
 import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
 import type { TrainingGraph } from './prepare.ts'
 import { StateWriter, THETA } from './state-writer.ts'
-import { freezeBatchNorms, replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
+import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
 
 export interface ProgramOptions {
   readonly loss: LossSpec
@@ -61,8 +61,8 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   redirectReads(graph, places)
 
   // 2. Batch norms and dropouts take their training form.
-  const batchNorms =
-    options.batchNorm === 'train' ? replaceBatchNorms(training, op) : freezeBatchNorms(training)
+  const batchNorms = options.batchNorm === 'train' ? replaceBatchNorms(training, op) : null
+  if (!batchNorms) toInferenceForm(training.model)
   const dropouts = replaceDropouts(graph, op, options.dropout)
 
   // 3. Loss, metrics, and the gradient of every parameter.

@@ -3,8 +3,7 @@
 import { toTrainingBatchNorm, type TrainingBatchNorm } from '../autodiff/training-batch-norm.ts'
 import type { Builder } from '../ir/builder.ts'
 import type { Graph } from '../ir/graph.ts'
-import { float } from '../ir/attribute.ts'
-import { Node, ONNX_DOMAIN } from '../ir/node.ts'
+import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import { Value } from '../ir/value.ts'
 import { sourceOf } from '../passes/index.ts'
 import { sizeOf, type Shape } from '../tensor/shape.ts'
@@ -34,21 +33,6 @@ export function replaceBatchNorms(training: TrainingGraph, op: Builder): Replace
       })
   }
   return { write: state => writeStatistics(training, replaced, state) }
-}
-
-/** Puts batch norms that were exported in training form into inference form: the model's statistics are used as they are. */
-export function freezeBatchNorms(training: TrainingGraph): null {
-  const { graph } = training.model
-  const frozen = new Map(
-    training.batchNorms.filter(site => site.form === 'training').map(({ node, epsilon }) => [node, epsilon]),
-  )
-  graph.nodes = graph.nodes.map(node => {
-    const epsilon = frozen.get(node)
-    if (epsilon === undefined) return node
-    const attributes = new Map([['epsilon', float(epsilon)]])
-    return new Node('BatchNormalization', node.inputs, [node.output(0)], { name: node.name, attributes })
-  })
-  return null
 }
 
 function writeStatistics(
