@@ -1,7 +1,8 @@
 /** What a person may ask of a fine-tuning run; everything but model, data and run folder has a default. */
 
 import type { BatchNormMode } from '../batchnorm/index.ts'
-import type { Augment, PresetName } from '../data/index.ts'
+import type { Augment } from '../data/index.ts'
+import type { ImageOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import type { LossKind } from './losses.ts'
 import type { OptimizerSpec } from './optimizers.ts'
@@ -10,7 +11,7 @@ import type { ScheduleSpec } from './schedules.ts'
 /** Which weights the run delivers: the average; whatever validates best; or the average unless something beats it. */
 export type Select = 'swa' | 'best' | 'gate'
 
-export interface FinetuneOptions {
+export interface FinetuneOptions extends ImageOptions {
   readonly model: string
   readonly data: string
   /** Validation data; by default a part of `data`: its own validation split, or `holdOut` of it. */
@@ -31,7 +32,6 @@ export interface FinetuneOptions {
   readonly bnMode: BatchNormMode
   readonly dropout: boolean
   readonly select: Select
-  readonly preset?: PresetName
   readonly augment: Partial<Augment>
   readonly patterns: WeightPatterns
   /** The output that the loss attaches to. */

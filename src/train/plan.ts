@@ -12,10 +12,9 @@ import {
   type DatasetSummary,
   type Transforms,
 } from '../data/index.ts'
-import { transformsForInputs, type InputSpec } from '../eval/loading.ts'
-import type { Model } from '../ir/graph.ts'
+import { inputSpecs, transformsForInputs } from '../eval/loading.ts'
 import type { ModelFile } from '../serde/index.ts'
-import { InputError, UsageError } from '../util/errors.ts'
+import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
 import type { FinetuneOptions } from './options.ts'
 import { sha256File } from './run-folder.ts'
@@ -68,7 +67,7 @@ export interface PlannedRun {
 export async function planFinetune(file: ModelFile, options: FinetuneOptions): Promise<PlannedRun> {
   const { train, val } = await openData(options)
   const inputs = inputSpecs(file.model)
-  const transforms = transformsForInputs(train, inputs, options.preset)
+  const transforms = transformsForInputs(train, inputs, options)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
   )
@@ -124,14 +123,6 @@ export async function planFinetune(file: ModelFile, options: FinetuneOptions): P
 export function defaultSchedule(lr: number, swaLr: number): ScheduleSpec {
   const rate = { kind: 'swalr', lr: swaLr, anneal: '1ep', strategy: 'cos' } as const
   return { lr, stepping: 'batch', base: { kind: 'constant' }, swa: { start: '0.6dur', rate } }
-}
-
-/** The inputs that data must feed. */
-export function inputSpecs(model: Model): InputSpec[] {
-  return model.graph.feeds.map(({ name, type }) => {
-    if (type?.kind !== 'tensor') throw new InputError(`model: input "${name}" is not a tensor`)
-    return { name, dtype: type.dtype, shape: type.shape ?? [] }
-  })
 }
 
 async function openData(options: FinetuneOptions): Promise<{ train: Dataset; val: Dataset | null }> {

@@ -1,7 +1,7 @@
 /** Which loss fits a model and its data, how targets are brought into its form, and how the result is measured. */
 
 import type { Dataset } from '../data/index.ts'
-import type { OutputKind, Task } from '../eval/metrics.ts'
+import { checkClasses, chooseTask, measureFor, type Measure } from '../eval/task.ts'
 import type { Value } from '../ir/value.ts'
 import type { Activation } from '../passes/index.ts'
 import type { StepInput } from '../runtime/program.ts'
@@ -31,45 +31,31 @@ export function chooseLoss(choice: LossChoice, info: LogitsInfo, dataset: Datase
   const { logits, activationAxis } = info
   const axis =
     activationAxis === null ? 1 : activationAxis < 0 ? activationAxis + logits.rank : activationAxis
-  checkClasses(logits, axis, dataset)
+  checkOutputs(logits, axis, dataset)
   const { labelSmoothing, ignoreIndex } = choice
   const targets = dataset.targetKind === 'class' ? 'labels' : 'probabilities'
   return { kind, axis, targets, labelSmoothing, ...(targets === 'labels' ? { ignoreIndex } : {}) }
 }
 
 function defaultLoss({ logits, activation }: LogitsInfo, dataset: Dataset): LossKind {
-  if (activation === 'sigmoid') return 'binary-cross-entropy'
-  if (dataset.targetKind === 'values') return activation === 'none' ? 'mse' : 'cross-entropy'
-  const single = sizeOf(logits.shape) === logits.shape[0]
-  return single ? 'binary-cross-entropy' : 'cross-entropy'
+  const task = chooseTask(activation, sizeOf(logits.shape) === logits.shape[0], dataset)
+  if (task === 'multilabel') return 'binary-cross-entropy'
+  return task === 'classification' || activation !== 'none' ? 'cross-entropy' : 'mse'
 }
 
-function checkClasses(logits: Value, axis: number, dataset: Dataset): void {
+function checkOutputs(logits: Value, axis: number, dataset: Dataset): void {
   const outputs = logits.shape[axis]
-  const classes = dataset.classes?.length
   if (outputs === undefined) {
     throw new InputError(`model: cross-entropy needs logits [N,C,...], found ${logits.toString()}`)
   }
-  if (classes === undefined || classes <= outputs) return
-  throw new InputError(`data: ${dataset.name} has ${classes} classes, the model has ${outputs} outputs`, {
-    cure: 'leave out the classes that the model does not know, or use a model with as many outputs',
-  })
+  checkClasses(dataset, outputs)
 }
 
 /** How evaluation measures: by what the model's own output holds. */
-export function measureOf(loss: LossSpec, activation: Activation): { task: Task; kind: OutputKind } {
-  const classification = {
-    softmax: 'probabilities',
-    log_softmax: 'log_probabilities',
-    sigmoid: 'sigmoid',
-    none: 'logits',
-  } as const
-  if (loss.kind === 'cross-entropy' && loss.targets !== 'probabilities') {
-    return { task: 'classification', kind: classification[activation] }
-  }
-  if (loss.kind === 'binary-cross-entropy')
-    return { task: 'multilabel', kind: activation === 'sigmoid' ? 'sigmoid' : 'logits' }
-  return { task: 'regression', kind: 'values' }
+export function measureOf(loss: LossSpec, activation: Activation): Measure {
+  if (loss.kind === 'cross-entropy' && loss.targets !== 'probabilities')
+    return measureFor('classification', activation)
+  return measureFor(loss.kind === 'binary-cross-entropy' ? 'multilabel' : 'regression', activation)
 }
 
 /** The targets of a batch in the dtype and shape that the loss takes. */

@@ -1,0 +1,210 @@
+/** Options that several commands share, as tables by category, and their way into library options. */
+
+import type { Options } from 'yargs'
+import type { PresetName, Split } from '../data/index.ts'
+import type { DataOptions } from '../eval/loading.ts'
+import type { WeightPatterns } from '../passes/index.ts'
+import { UsageError } from '../util/errors.ts'
+
+/** Options that may be given more than once; any other given twice is a mistake. */
+export const REPEATABLE: ReadonlySet<string> = new Set(['train', 'freeze', 'constant'])
+
+export const DATA_OPTIONS = {
+  split: {
+    choices: ['train', 'val', 'test'] as const,
+    group: 'Data:',
+    describe: 'which part of the data; data without parts are split by --hold-out and --seed',
+  },
+  'hold-out': {
+    type: 'number',
+    default: 0.1,
+    group: 'Data:',
+    describe: 'share that is the val part of data that have none',
+  },
+  limit: { type: 'number', group: 'Data:', describe: 'at most so many samples, balanced over the classes' },
+  seed: { type: 'number', default: 0, group: 'Data:', describe: 'seed of splits, limit and order' },
+  inputs: {
+    type: 'string',
+    group: 'Data:',
+    describe: 'npz, npy: names of the input arrays, in the order of the model inputs: a,b',
+  },
+  targets: {
+    type: 'string',
+    group: 'Data:',
+    describe: 'npz: name of the array of targets; npy, IDX: path of the file of targets',
+  },
+  size: {
+    type: 'string',
+    group: 'Data:',
+    describe: 'height x width of images, where the model leaves them open: 48x192, or 224',
+  },
+  preset: {
+    choices: ['imagenet', 'mnist', 'none'] as const,
+    group: 'Data:',
+    describe: 'normalisation of images (default: imagenet for 3 channels, mnist for 28x28)',
+  },
+  mean: {
+    type: 'string',
+    group: 'Data:',
+    describe: 'normalisation by hand, of pixels in [0,1]: one number, or one a channel: 0.5 or 0.4,0.5,0.6',
+  },
+  std: { type: 'string', group: 'Data:', describe: 'goes with --mean' },
+} as const satisfies Record<string, Options>
+
+export const ENGINE_OPTIONS = {
+  engine: {
+    choices: ['cpu'] as const,
+    default: 'cpu' as const,
+    group: 'Engine:',
+    describe: 'what runs the model; `swa-onnx doctor` shows what works here',
+  },
+  threads: { type: 'number', group: 'Engine:', describe: 'threads of the engine (default: all cores)' },
+  'batch-size': { type: 'number', default: 32, group: 'Engine:', describe: 'samples of one run' },
+} as const satisfies Record<string, Options>
+
+export const OUTPUT_OPTIONS = {
+  out: {
+    alias: 'o',
+    type: 'string',
+    demandOption: true,
+    group: 'Output:',
+    describe: 'the file to write',
+  },
+  force: {
+    type: 'boolean',
+    default: false,
+    group: 'Output:',
+    describe: 'overwrite the output if it exists',
+  },
+} as const satisfies Record<string, Options>
+
+export const BATCH_NORM_OPTIONS = {
+  'bn-mode': {
+    choices: ['exact', 'torch'] as const,
+    default: 'exact' as const,
+    group: 'Batch normalization:',
+    describe: 'exact: pooled over all samples; torch: as torch.optim.swa_utils.update_bn',
+  },
+} as const satisfies Record<string, Options>
+
+export const WEIGHT_OPTIONS = {
+  train: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    group: 'Weights:',
+    describe:
+      'train weights of matching names (* and ? stand for text), though they look constant or are frozen',
+  },
+  freeze: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    group: 'Weights:',
+    describe: 'freeze weights of matching names',
+  },
+  constant: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    group: 'Weights:',
+    describe: 'leave weights of matching names alone',
+  },
+} as const satisfies Record<string, Options>
+
+/** What yargs makes of DATA_OPTIONS. */
+export interface DataArguments {
+  readonly split?: Split | undefined
+  readonly holdOut: number
+  readonly limit?: number | undefined
+  readonly seed: number
+  readonly inputs?: string | undefined
+  readonly targets?: string | undefined
+  readonly size?: string | undefined
+  readonly preset?: PresetName | undefined
+  readonly mean?: string | undefined
+  readonly std?: string | undefined
+}
+
+/** What yargs makes of ENGINE_OPTIONS. */
+export interface EngineArguments {
+  readonly engine: 'cpu'
+  readonly threads?: number | undefined
+  readonly batchSize: number
+}
+
+/** What yargs makes of WEIGHT_OPTIONS. */
+export interface WeightArguments {
+  readonly train?: readonly string[] | undefined
+  readonly freeze?: readonly string[] | undefined
+  readonly constant?: readonly string[] | undefined
+}
+
+/** Which samples, and what becomes of them on the way to the model. */
+export function dataOptions(args: DataArguments): DataOptions {
+  const { split, targets, preset, mean, std, size, inputs, limit } = args
+  if ((mean === undefined) !== (std === undefined)) {
+    throw new UsageError(`--${mean === undefined ? 'std' : 'mean'}: expected --mean and --std together`)
+  }
+  return {
+    holdOut: inRange('--hold-out', args.holdOut, 0, 0.9),
+    seed: natural('--seed', args.seed),
+    ...given({
+      split,
+      targets,
+      preset,
+      limit: limit === undefined ? undefined : whole('--limit', limit),
+      inputs: inputs?.split(',').map(name => name.trim()),
+      size: size === undefined ? undefined : parseSize(size),
+      mean: mean === undefined ? undefined : parseNumbers('--mean', mean),
+      std: std === undefined ? undefined : parseNumbers('--std', std).map(checkDeviation),
+    }),
+  }
+}
+
+export function weightPatterns({ train, freeze, constant }: WeightArguments): WeightPatterns {
+  return given({ train, freeze, constant })
+}
+
+/** The entries that are there: libraries tell an absent option from `undefined`. */
+export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
+/** `1,2.5` -> [1, 2.5]. */
+export function parseNumbers(option: string, text: string): number[] {
+  const numbers = text.split(',').map(part => (part.trim() === '' ? NaN : Number(part)))
+  if (numbers.every(Number.isFinite)) return numbers
+  throw new UsageError(`${option}: expected numbers separated by commas, found "${text}"`)
+}
+
+function checkDeviation(value: number): number {
+  if (value > 0) return value
+  throw new UsageError(`--std: expected positive numbers, found ${value}`)
+}
+
+/** `48x192` or `224`: height, then width. */
+function parseSize(text: string): { height: number; width: number } {
+  const [, height, width = height] = /^(\d{1,5})(?:x(\d{1,5}))?$/i.exec(text) ?? []
+  const size = { height: Number(height), width: Number(width) }
+  if (size.height > 0 && size.width > 0) return size
+  throw new UsageError(`--size: expected height x width such as 48x192, or one side, found "${text}"`)
+}
+
+export function inRange(option: string, value: number, low: number, high: number): number {
+  if (value >= low && value <= high) return value
+  throw new UsageError(`${option}: expected a number from ${low} to ${high}, found ${value}`)
+}
+
+/** A positive whole number. */
+export function whole(option: string, value: number): number {
+  if (Number.isSafeInteger(value) && value > 0) return value
+  throw new UsageError(`${option}: expected a positive whole number, found ${value}`)
+}
+
+/** Zero or a positive whole number. */
+function natural(option: string, value: number): number {
+  if (Number.isSafeInteger(value) && value >= 0) return value
+  throw new UsageError(`${option}: expected a whole number of 0 or more, found ${value}`)
+}

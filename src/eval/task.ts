@@ -1,0 +1,50 @@
+/** What a model is measured by: found from what its output applies last and from what the data hold as targets. */
+
+import type { Dataset } from '../data/index.ts'
+import type { Dim } from '../ir/value.ts'
+import type { Activation } from '../passes/index.ts'
+import { InputError } from '../util/errors.ts'
+import type { OutputKind, Task } from './metrics.ts'
+
+export interface Measure {
+  readonly task: Task
+  /** What the measured output holds. */
+  readonly kind: OutputKind
+}
+
+/**
+ * The task that model and data have in common: classes behind a Sigmoid or one output are yes-no decisions, classes
+ * behind anything else are one of many, and values are predicted as they are.
+ */
+export function chooseTask(activation: Activation, singleOutput: boolean, dataset: Dataset): Task {
+  if (activation === 'sigmoid') return 'multilabel'
+  if (dataset.targetKind === 'values') return 'regression'
+  return singleOutput ? 'multilabel' : 'classification'
+}
+
+/** How the model's own output is to be read for a task. */
+export function measureFor(task: Task, activation: Activation): Measure {
+  if (task === 'regression') return { task, kind: 'values' }
+  if (task === 'multilabel') return { task, kind: activation === 'sigmoid' ? 'sigmoid' : 'logits' }
+  const kinds = {
+    softmax: 'probabilities',
+    log_softmax: 'log_probabilities',
+    sigmoid: 'sigmoid',
+    none: 'logits',
+  } as const
+  return { task, kind: kinds[activation] }
+}
+
+/** Whether a shape, batch first, holds one number for each sample. */
+export function isSingleOutput(shape: readonly Dim[] | null | undefined): boolean {
+  return shape?.slice(1).every(dim => dim === 1) ?? false
+}
+
+/** A classifier must know every class of the data. */
+export function checkClasses(dataset: Dataset, outputs: number): void {
+  const classes = dataset.classes?.length
+  if (classes === undefined || classes <= outputs) return
+  throw new InputError(`data: ${dataset.name} has ${classes} classes, the model has ${outputs} outputs`, {
+    cure: 'leave out the classes that the model does not know, or use a model with as many outputs',
+  })
+}
