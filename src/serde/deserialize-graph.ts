@@ -40,10 +40,10 @@ export function deserializeGraph(proto: GraphProto, label: string, outer: Scope 
     proto: tensor,
   }))
   graph.nodes = deserializeNodes(proto.node ?? [], scope)
-  const outputInfo = new Map<Value, ValueInfoProto>()
+  const outputInfo = new Map<Value, ValueInfoProto[]>()
   graph.outputs = (proto.output ?? []).map(info => {
     const value = scope.resolve(info.name ?? '', 'an output')
-    if (!claimInfo(value, info, label)) outputInfo.set(value, info)
+    if (!claimInfo(value, info, label)) outputInfo.set(value, [...(outputInfo.get(value) ?? []), info])
     return value
   })
   const rest = without(proto, ...GRAPH_FIELDS)
@@ -131,12 +131,15 @@ function valueOf(info: ValueInfoProto, where: string): Value {
   return value
 }
 
-/** Gives a value its type and the rest of its info, unless another listing did: then false. */
+/**
+ * Gives a value its type and the rest of its info, unless another listing did: then false. The type of a weight is that
+ * of its tensor, whatever is declared.
+ */
 function claimInfo(value: Value, info: ValueInfoProto, where: string): boolean {
   const extra = (value.extra ?? {}) as ValueExtra
   if (extra.info) return false
-  const type = deserializeType(info.type, `${where}: value "${value.name}"`)
-  if (type?.kind === 'tensor' || value.type === null) value.type = type
+  const declared = deserializeType(info.type, `${where}: value "${value.name}"`)
+  if (value.tensor === null) value.type = declared
   extra.info = { rest: without(info, 'name', 'type'), type: value.type, proto: info.type ?? null }
   value.extra = extra
   return true
@@ -163,10 +166,13 @@ function deserializeInitializer(proto: TensorProto, scope: Scope): Value {
       `${scope.label}: initializer "${name}" is declared as ${declared} but holds ${found}`,
     )
   }
+  const { info } = (value.extra ?? {}) as ValueExtra
   value.tensor = tensor
-  const extra = (value.extra ?? {}) as ValueExtra
-  extra.initializer = tensorExtra(proto, true)
-  value.extra = extra
+  value.type = { kind: 'tensor', dtype: tensor.dtype, shape: tensor.dims }
+  value.extra = {
+    ...(info ? { info: { ...info, type: value.type } } : {}),
+    initializer: tensorExtra(proto, true),
+  } satisfies ValueExtra
   return value
 }
 

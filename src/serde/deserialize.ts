@@ -107,7 +107,9 @@ function deserializeFunction(proto: FunctionProto, name: string): FunctionDefini
   )
   const opsets = readOpsets(proto.opset_import, label)
   definition.opsetImports = new Map([...opsets].map(([domain, entry]) => [domain, versionOf(entry, label)]))
-  definition.extra = { rest: without(proto, ...FUNCTION_FIELDS), opsets } satisfies FunctionExtra
+  const rest: FunctionProto = without(proto, ...FUNCTION_FIELDS)
+  if (proto.domain && proto.domain !== definition.domain) rest.domain = proto.domain
+  definition.extra = { rest, opsets } satisfies FunctionExtra
   return definition
 }
 

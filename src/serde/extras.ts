@@ -33,8 +33,8 @@ export interface GraphExtra {
   readonly rest: GraphProto
   /** value_info in the file's order: of values that the graph has, or as it stands. */
   readonly valueInfo: readonly (Value | ValueInfoProto)[]
-  /** Infos of outputs whose Value carries the info of another listing, e.g. of an input. */
-  readonly outputInfo: ReadonlyMap<Value, ValueInfoProto>
+  /** Infos of outputs whose Value carries the info of another listing: of an input, or of the same output before. */
+  readonly outputInfo: ReadonlyMap<Value, readonly ValueInfoProto[]>
   readonly sparse: readonly { readonly value: Value; readonly proto: SparseTensorProto }[]
 }
 

@@ -70,7 +70,6 @@ export function serializeGraph(graph: Graph, outer: Names | null, sink: TensorSi
   for (const value of [...graph.inputs, ...graph.initializers]) names.define(value)
   for (const { value } of extra?.sparse ?? []) names.define(value)
   defineOutputs(graph, names)
-  const claimed = new Set<Value>(graph.inputs)
   return {
     ...extra?.rest,
     name: graph.name,
@@ -84,15 +83,21 @@ export function serializeGraph(graph: Graph, outer: Names | null, sink: TensorSi
       return { ...without(proto), values: { ...without(proto.values!), name: value.name } }
     }),
     input: graph.inputs.map(serializeInfo),
-    output: graph.outputs.map(value => {
-      names.use(value, 'an output')
-      const listed = extra?.outputInfo.get(value)
-      if (listed && claimed.has(value)) return { ...without(listed), name: value.name }
-      claimed.add(value)
-      return serializeInfo(value)
-    }),
+    output: serializeOutputs(graph, names),
     value_info: serializeValueInfo(graph, names),
   }
+}
+
+/** The last outputs that are the same value have infos of their own; the first has that of the value. */
+function serializeOutputs(graph: Graph, names: Names): ValueInfoProto[] {
+  return graph.outputs.map((value, i) => {
+    names.use(value, 'an output')
+    const listed = graphExtra(graph)?.outputInfo.get(value)
+    if (!listed) return serializeInfo(value)
+    const left = graph.outputs.slice(i).filter(other => other === value).length
+    const info = listed.at(-left)
+    return info ? { ...without(info), name: value.name } : serializeInfo(value)
+  })
 }
 
 function defineOutputs(graph: Graph, names: Names): void {

@@ -6,11 +6,16 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { printGraph } from '../../src/ir/print.ts'
 import { deserializeModel, loadModel, saveModel, serializeModel } from '../../src/serde/index.ts'
+import { scanModel } from '../../src/serde/scan.ts'
+import { onnx } from '../../src/serde/generated/onnx.js'
+import { FileSource } from '../../src/tensor/file-source.ts'
+import { MemorySource } from '../../src/tensor/source.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { openModel } from '../support/ort.ts'
 import { differences } from './support/compare.ts'
 import { allModels, FIXTURES, inFolder, OCR_MODELS } from './support/files.ts'
 
+const { GRAPH } = onnx.AttributeProto.AttributeType
 const models = allModels()
 
 test('there are models to test', () => {
@@ -54,6 +59,47 @@ for (const path of models.filter(path => [FIXTURES, OCR_MODELS].includes(dirname
       await file.close()
     }))
 }
+
+test('infos of one value in several lists are kept apart', async () => {
+  const info = (name: string, doc_string: string, dim: string) => {
+    const shape = { dim: [{ dim_param: dim }] }
+    return { name, doc_string, type: { tensor_type: { elem_type: 1, shape } } }
+  }
+  const body = (doc: string) => ({ name: 'b', node: [], output: [info('h', doc, doc)] })
+  const branch = (name: string) => ({ name, type: GRAPH, g: body(name) })
+  const node = [
+    { op_type: 'Relu', input: ['x'], output: ['h'] },
+    { op_type: 'If', input: ['c'], output: ['y'], attribute: [branch('then_branch'), branch('else_branch')] },
+  ]
+  const graph = {
+    ...{ name: 'g', node, input: [info('x', 'in', 'a'), { name: 'c' }] },
+    output: [
+      info('y', 'first', 'b'),
+      info('x', 'out', 'c'),
+      info('y', 'second', 'd'),
+      info('x', 'again', 'e'),
+    ],
+    initializer: [{ name: 'w', dims: [1], data_type: 1, raw_data: new Uint8Array(4) }],
+    value_info: [info('w', 'weight', 'f'), info('y', 'third', 'g'), info('x', 'fourth', 'h')],
+  }
+  const opset_import = [{ version: 17 }]
+  const bytes = onnx.ModelProto.encode({ ir_version: 8, opset_import, graph }).finish()
+  const model = await deserializeModel(bytes)
+  assert.equal(model.graph.initializers[0]!.shape, [1])
+  const folder = ''
+  assert.equal(differences({ bytes, folder }, { bytes: await serializeModel(model), folder }), [])
+})
+
+test('a scan of a file and of memory give the same outline', async () => {
+  for (const path of models.filter(path => !path.includes('/ops/'))) {
+    const source = await FileSource.open(path)
+    const fromFile = await scanModel(source, 'refuse')
+    const fromMemory = await scanModel(new MemorySource(readFileSync(path)), 'refuse')
+    assert.ok(Buffer.compare(fromFile.outline, fromMemory.outline) === 0, path)
+    assert.is(fromFile.tensors.length, fromMemory.tensors.length)
+    await source.close()
+  }
+})
 
 const PICTURES: Record<string, number[]> = {
   'ch_ppocr_mobile_v2.0_cls_infer.onnx': [2, 3, 48, 192],
