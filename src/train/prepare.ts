@@ -126,7 +126,7 @@ export async function prepareTraining(
     logits: model.graph.outputs[0]!,
     activation: logits.activation,
     activationAxis: logits.axis,
-    notes: logits.notes,
+    notes: findLogits(source, options.output).notes,
   }
 }
 
