@@ -9,6 +9,6 @@ export {
   type Safetensors,
   type SafetensorsContent,
 } from './safetensors.ts'
-export { loadModel, type ModelFile } from './load.ts'
+export { externalDataOf, loadModel, type ExternalDataUse, type ModelFile } from './load.ts'
 export { saveModel, type SaveOptions } from './save.ts'
 export { writePatched } from './patch.ts'

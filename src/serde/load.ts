@@ -53,3 +53,28 @@ export async function loadModel(path: string, options: DeserializeOptions = {}):
 export function layoutOf(file: ModelFile): FileLayout | undefined {
   return LAYOUTS.get(file)
 }
+
+/** A data file that a model uses. */
+export interface ExternalDataUse {
+  readonly path: string
+  readonly tensors: number
+  /** Bytes of these tensors; what several share counts for each. */
+  readonly bytes: number
+}
+
+/** The data files of a model that `loadModel` opened, and which tensors' elements are in them. */
+export function externalDataOf(file: ModelFile): {
+  readonly files: readonly ExternalDataUse[]
+  readonly tensors: ReadonlySet<Tensor>
+} {
+  const uses = new Map<string, ExternalDataUse>()
+  const tensors = new Set<Tensor>()
+  for (const [tensor, { external }] of LAYOUTS.get(file)?.places ?? []) {
+    if (!external) continue
+    const { source, length } = external
+    const use = uses.get(source.name) ?? { path: source.name, tensors: 0, bytes: 0 }
+    uses.set(source.name, { ...use, tensors: use.tensors + 1, bytes: use.bytes + length })
+    tensors.add(tensor)
+  }
+  return { files: [...uses.values()], tensors }
+}

@@ -54,12 +54,14 @@ class Names {
     return this.#values.get(value.name) === value
   }
 
-  /** The name of a value, which must lead back to it. */
-  use(value: Value, reader: string): string {
+  /** The name of a value, which must lead back to it; `reader` is null for an output of the graph. */
+  use(value: Value, reader: Node | null): string {
     const found = this.#values.get(value.name)
     if (found === value) return value.name
-    invariant(!found, `${reader} reads "${value.name}", and another value of that name is nearer`)
-    invariant(this.#parent, `${reader} reads "${value.name}", which its graph does not have`)
+    if (found || !this.#parent) {
+      const what = found ? 'and another value of that name is nearer' : 'which its graph does not have'
+      invariant(false, `${reader ? reader.label : 'an output'} reads "${value.name}", ${what}`)
+    }
     return this.#parent.use(value, reader)
   }
 }
@@ -91,7 +93,7 @@ export function serializeGraph(graph: Graph, outer: Names | null, sink: TensorSi
 /** The last outputs that are the same value have infos of their own; the first has that of the value. */
 function serializeOutputs(graph: Graph, names: Names): ValueInfoProto[] {
   return graph.outputs.map((value, i) => {
-    names.use(value, 'an output')
+    names.use(value, null)
     const listed = graphExtra(graph)?.outputInfo.get(value)
     if (!listed) return serializeInfo(value)
     const left = graph.outputs.slice(i).filter(other => other === value).length
@@ -135,7 +137,7 @@ export function serializeFunction(definition: FunctionDefinition, sink: TensorSi
     ...(definition.domain ? { domain: definition.domain } : {}),
     ...(definition.overload ? { overload: definition.overload } : {}),
     input: graph.inputs.map(value => value.name),
-    output: graph.outputs.map(value => names.use(value, 'an output')),
+    output: graph.outputs.map(value => names.use(value, null)),
     node: graph.nodes.map(node => serializeNode(node, names, sink)),
     opset_import: [...definition.opsetImports].map(([domain, version]) => ({
       ...(extra?.opsets.get(domain) ?? { domain }),
@@ -148,33 +150,37 @@ export function serializeFunction(definition: FunctionDefinition, sink: TensorSi
 function serializeNode(node: Node, names: Names, sink: TensorSink): NodeProto {
   return {
     ...nodeExtra(node)?.rest,
-    input: node.inputs.map(value => (value ? names.use(value, node.label) : '')),
+    input: node.inputs.map(value => (value ? names.use(value, node) : '')),
     output: node.outputs.map(value => value?.name ?? ''),
     op_type: node.opType,
     ...(node.name ? { name: node.name } : {}),
     ...(node.domain ? { domain: node.domain } : {}),
     ...(node.overload ? { overload: node.overload } : {}),
-    attribute: [...node.attributes].map(([name, attribute]) => ({
-      ...serializeAttribute(attribute, names, sink),
-      name,
-    })),
+    attribute: [...node.attributes].map(([name, attribute]) =>
+      serializeAttribute(name, attribute, names, sink),
+    ),
   }
 }
 
-function serializeAttribute(attribute: Attribute, names: Names, sink: TensorSink): AttributeProto {
+function serializeAttribute(
+  name: string,
+  attribute: Attribute,
+  names: Names,
+  sink: TensorSink,
+): AttributeProto {
   const extra = attributeExtra(attribute)
   const { kind, value } = attribute
   if (kind === 'opaque') {
     const proto = value as AttributeProto
     remark(inAttribute(proto, ''), sink)
-    return without(proto)
+    return { ...without(proto), name }
   }
+  const proto: AttributeProto = { ...extra?.rest, name }
   // The codes are those of the file, or of the table: numbers that need no enum of their own.
-  if (kind === 'reference')
-    return Object.assign({ ref_attr_name: value.name }, extra?.rest, { type: value.type })
+  if (kind === 'reference') return Object.assign(proto, { ref_attr_name: value.name, type: value.type })
   const type = TYPE_OF_KIND.get(kind)!
   const { field } = ATTRIBUTE_TYPES[type]
-  return Object.assign({}, extra?.rest, { type, [field]: valueOf(attribute, extra, names, sink) })
+  return Object.assign(proto, { type, [field]: valueOf(attribute, extra, names, sink) })
 }
 
 type KnownType = keyof typeof ATTRIBUTE_TYPES
