@@ -36,17 +36,21 @@ export interface AverageReport {
   readonly elements: number
 }
 
+/** A checkpoint without its graph, which hundreds of members would keep in memory. */
+type OpenMember = Omit<Checkpoint, 'model'>
+
 /** Writes the average that was planned to `out`. */
 export async function runAverage(
   plan: AveragePlan,
   out: string,
   options: RunOptions = {},
 ): Promise<AverageReport> {
-  const checkpoints: Checkpoint[] = []
+  const checkpoints: OpenMember[] = []
   try {
     for (const file of plan.files) {
       await checkStamp(file)
-      checkpoints.push(await openCheckpoint(file.path))
+      const { path, format, tensors, partial, close } = await openCheckpoint(file.path)
+      checkpoints.push({ path, format, tensors, partial, close })
     }
     const work = new Work(plan, checkpoints, options)
     const partial = options.as === 'partial'
@@ -89,12 +93,12 @@ async function checkStamp({ path, bytes, modified }: FileStamp & { readonly path
 
 class Work {
   readonly #plan: AveragePlan
-  readonly #checkpoints: readonly Checkpoint[]
+  readonly #checkpoints: readonly OpenMember[]
   readonly #options: RunOptions
   #done = 0
   #total = 0
 
-  constructor(plan: AveragePlan, checkpoints: readonly Checkpoint[], options: RunOptions) {
+  constructor(plan: AveragePlan, checkpoints: readonly OpenMember[], options: RunOptions) {
     this.#plan = plan
     this.#checkpoints = checkpoints
     this.#options = options

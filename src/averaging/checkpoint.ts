@@ -28,7 +28,7 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
   readonly model: ModelFile | null
   readonly partial: Partial | null
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 /** Opens a file by what it holds: safetensors (a partial average or not) by its header, everything else as ONNX. */
@@ -51,13 +51,15 @@ async function looksLikeSafetensors(path: string): Promise<boolean> {
 
 async function openModel(path: string): Promise<Checkpoint> {
   const model = await loadModel(path)
+  // Bound, so that it does not keep the graph in memory.
+  const close = model.close.bind(undefined)
   const tensors = new Map(
     modelWeights(model.model).map(({ name, tensor, fixed }) => [
       name,
       { dtype: tensor.dtype, dims: tensor.dims, tensor, fixed },
     ]),
   )
-  return { path, format: 'onnx', tensors, model, partial: null, close: () => model.close() }
+  return { path, format: 'onnx', tensors, model, partial: null, close }
 }
 
 async function openTensors(path: string): Promise<Checkpoint> {

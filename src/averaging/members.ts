@@ -27,13 +27,16 @@ export function ordinalOf(path: string): number {
   return Number(/(\d{1,15})\D*$/.exec(stem)?.[1] ?? 0)
 }
 
-/** The member that gives tensors of policy `last`; equal ordinals are told apart by name, then by hash. */
+/** Whether a member comes after another one: by ordinal, then by name, then by hash. */
+export function isLater(a: MemberRecord, b: MemberRecord): boolean {
+  if (a.ordinal !== b.ordinal) return a.ordinal > b.ordinal
+  return a.name === b.name ? a.sha256 > b.sha256 : a.name > b.name
+}
+
+/** The member that gives tensors of policy `last`. */
 export function lastMember(members: readonly MemberRecord[]): MemberRecord {
-  const [first, ...rest] = sortMembers(members)
-  if (!first) throw new UsageError('average: it has no members')
-  const later = (a: MemberRecord, b: MemberRecord) =>
-    a.ordinal === b.ordinal ? a.name >= b.name : a.ordinal > b.ordinal
-  return rest.reduce((last, member) => (later(member, last) ? member : last), first)
+  if (members.length === 0) throw new UsageError('average: it has no members')
+  return members.reduce((last, member) => (isLater(member, last) ? member : last))
 }
 
 export function totalWeight(members: readonly MemberRecord[]): number {
@@ -44,13 +47,8 @@ export function totalWeight(members: readonly MemberRecord[]): number {
   return total
 }
 
-/** Refuses a checkpoint that would count twice. */
-export function refuseTwice(
-  known: ReadonlyMap<string, string>,
-  { sha256 }: MemberRecord,
-  where: string,
-): void {
-  const other = known.get(sha256)
+/** Refuses a checkpoint that would count twice; `other` is the one with the same hash, if there is one. */
+export function refuseTwice(other: string | undefined, { sha256 }: MemberRecord, where: string): void {
   if (other === undefined) return
   throw new InputError(
     `average: ${where} has the same weights as ${other} (sha256 ${sha256.slice(0, 12)}...)`,

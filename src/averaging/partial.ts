@@ -5,7 +5,7 @@
  * - `sum/<tensor>`: float64 [...dims, 2], the canonical pair of each element's sum (expansion.ts);
  * - `tail_index/<tensor>`, `tail_value/<tensor>`: components that pairs cannot hold, by element; only where there are any;
  * - `last/<tensor>`: a tensor that is not averaged, from the member of the greatest ordinal;
- * - metadata `swa_onnx.partial` "1", `.fingerprint`, `.members` (JSON) and `.dtypes` (JSON, of the averaged tensors).
+ * - metadata `swa_onnx.partial` "1", `.fingerprint`, `.count` (sum of weights), `.members` and `.dtypes` (JSON).
  *
  * The bytes depend on the set of members alone, not on the order or grouping in which they were added.
  */
@@ -21,12 +21,13 @@ import type { DType } from '../tensor/dtype.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { sortMembers, type MemberRecord } from './members.ts'
+import { sortMembers, totalWeight, type MemberRecord } from './members.ts'
 import { isAveraged, type AveragedDType } from './rounding.ts'
 import type { Tail } from './sum-block.ts'
 
 export const PARTIAL_KEY = 'swa_onnx.partial'
 const KEYS = {
+  count: 'swa_onnx.count',
   fingerprint: 'swa_onnx.fingerprint',
   members: 'swa_onnx.members',
   dtypes: 'swa_onnx.dtypes',
@@ -83,6 +84,7 @@ export async function writePartial(path: string, content: PartialContent): Promi
   }))
   const metadata = new Map([
     [PARTIAL_KEY, '1'],
+    [KEYS.count, String(totalWeight(members))],
     [KEYS.members, JSON.stringify(members)],
     [KEYS.dtypes, JSON.stringify(Object.fromEntries(dtypes.sort(([a], [b]) => (a < b ? -1 : 1))))],
   ])
@@ -168,7 +170,7 @@ function readMembers(path: string, file: Safetensors): MemberRecord[] {
   const json = readJson(path, file, KEYS.members)
   const seen = new Set<string>()
   if (!Array.isArray(json) || json.length === 0) throw damaged(path, 'it has no members')
-  return json.map((value: unknown) => {
+  const members = json.map((value: unknown) => {
     const { name, sha256, weight, ordinal } = (value ?? {}) as Record<string, unknown>
     const valid =
       typeof name === 'string' &&
@@ -182,6 +184,9 @@ function readMembers(path: string, file: Safetensors): MemberRecord[] {
     seen.add(sha256)
     return { name, sha256, weight: weight as number, ordinal: ordinal as number }
   })
+  const [expected, count] = [String(totalWeight(members)), file.metadata.get(KEYS.count)]
+  if (count !== expected) throw damaged(path, `its members count ${expected}, its sums ${count ?? 'nothing'}`)
+  return members
 }
 
 async function readTail(path: string, file: Safetensors, name: string, size: number): Promise<Tail> {

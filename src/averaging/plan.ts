@@ -105,7 +105,7 @@ export async function planAverage(
         described ??= description
         const member = await look(checkpoint, weights[i]!, description)
         for (const record of member.file.members) {
-          refuseTwice(hashes, record, path)
+          refuseTwice(hashes.get(record.sha256), record, path)
           hashes.set(record.sha256, record.name === basename(path) ? path : `${record.name} in ${path}`)
         }
         seen.push(member)

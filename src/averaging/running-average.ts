@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { memberDigest } from './digest.ts'
 import { ExactVector } from './exact-vector.ts'
 import { findUnsummable } from './kernels.ts'
-import { lastMember, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
+import { isLater, lastMember, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
 import { openPartial, writePartial, type Partial } from './partial.ts'
 import { isAveraged, type AveragedDType } from './rounding.ts'
 
@@ -44,6 +44,8 @@ export class RunningAverage {
   readonly #averaged = new Map<string, Averaged>()
   readonly #last = new Map<string, Tensor>()
   readonly #members = new Map<string, MemberRecord>()
+  /** The member that #last comes from. */
+  #newest: MemberRecord | null = null
 
   constructor(options: RunningAverageOptions) {
     this.#options = options
@@ -79,16 +81,17 @@ export class RunningAverage {
         `average: snapshot ${record.name}: expected a whole weight, found ${record.weight}`,
       )
     }
-    refuseTwice(new Map(this.members.map(known => [known.sha256, known.name])), record, record.name)
-    totalWeight([...this.members, record])
+    refuseTwice(this.#members.get(sha256)?.name, record, record.name)
+    totalWeight([...this.#members.values(), record])
     for (const [name, tensor] of tensors) checkFinite(record.name, name, tensor)
 
-    const newest = this.#members.size === 0 || lastMember([...this.members, record]) === record
+    const newest = this.#newest === null || isLater(record, this.#newest)
     for (const [name, tensor] of tensors) {
       const { dtype, dims } = tensor
       if (isAveraged(dtype)) this.#sumsOf(name, dtype, dims).add(dtype, elementsOf(tensor), record.weight)
       else if (newest) this.#last.set(name, tensor)
     }
+    if (newest) this.#newest = record
     this.#members.set(sha256, record)
     return record
   }
@@ -159,6 +162,7 @@ export class RunningAverage {
     }
     for (const [name, tensor] of last) this.#last.set(name, await tensor.load())
     for (const member of members) this.#members.set(member.sha256, member)
+    this.#newest = lastMember(members)
   }
 
   get #length(): number {

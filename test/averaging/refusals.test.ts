@@ -134,6 +134,7 @@ test('damaged partial averages are refused', async () => {
         /^bad: damaged partial average: its member .* is not valid$/,
       )
     }
+    assert.match(await refused([], { 'swa_onnx.count': '2' }), /its members count 1, its sums 2$/)
     assert.match(await refused([], { 'swa_onnx.dtypes': '{"w":"int8"}' }), /tensor "w" is said to be int8$/)
     assert.match(
       await refused([], { 'swa_onnx.dtypes': '{"w":"float32","v":"float32"}' }),
