@@ -6,8 +6,14 @@ import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import { UsageError } from '../util/errors.ts'
 
-/** Options that may be given more than once; any other given twice is a mistake. */
-export const REPEATABLE: ReadonlySet<string> = new Set(['train', 'freeze', 'constant'])
+/** Arguments of which there may be many; any other given twice is a mistake. */
+export const REPEATABLE: ReadonlySet<string> = new Set([
+  'train',
+  'freeze',
+  'constant',
+  'models',
+  'checkpoints',
+])
 
 export const DATA_OPTIONS = {
   split: {
@@ -159,6 +165,17 @@ export function dataOptions(args: DataArguments): DataOptions {
       mean: mean === undefined ? undefined : parseNumbers('--mean', mean),
       std: std === undefined ? undefined : parseNumbers('--std', std).map(checkDeviation),
     }),
+  }
+}
+
+/** Threads and batch size. */
+export function engineOptions({ threads, batchSize }: EngineArguments): {
+  threads?: number
+  batchSize: number
+} {
+  return {
+    batchSize: whole('--batch-size', batchSize),
+    ...(threads === undefined ? {} : { threads: whole('--threads', threads) }),
   }
 }
 

@@ -1,34 +1,44 @@
 /** The parser, exported so that parsing is tested without a process. */
 
-import yargs, { type Argv } from 'yargs'
+import yargs, { type Argv, type CommandModule } from 'yargs'
 import { UsageError } from '../util/errors.ts'
+import { VERSION } from '../util/version.ts'
 import * as average from './commands/average.ts'
 import * as doctor from './commands/doctor.ts'
 import * as evaluate from './commands/evaluate.ts'
 import * as finetune from './commands/finetune.ts'
 import * as inspect from './commands/inspect.ts'
 import * as recalibrate from './commands/recalibrate.ts'
+import { REPEATABLE } from './options.ts'
 
 const EPILOGUE = `Times are written as 0.8dur (share of the run), 3ep (epochs), 500ba (batches) or 20000sp (samples).
 Exit codes: 0 done, 1 internal error, 2 bad usage, 3 bad input, 4 environment, 130 interrupted with state saved.`
 
+/** What every file in commands/ exports. */
+interface CommandFile {
+  readonly command: string
+  readonly describe: string
+  readonly builder: NonNullable<CommandModule['builder']>
+  /** Takes what its builder declares, which the type of a yargs module cannot say of modules in a list. */
+  readonly handler: (args: never) => Promise<void>
+}
+
+const COMMANDS: readonly CommandFile[] = [finetune, average, recalibrate, evaluate, inspect, doctor]
+
 /** All commands; each file in commands/ is one yargs module. */
 export function buildYargs(argv: readonly string[]): Argv {
-  return yargs([...argv])
+  const parser = yargs([...argv])
     .scriptName('swa-onnx')
     .usage('$0 <command>\n\nMakes a trained ONNX model better with Stochastic Weight Averaging.')
-    .command(finetune)
-    .command(average)
-    .command(recalibrate)
-    .command(evaluate)
-    .command(inspect)
-    .command(doctor)
+    .locale('en')
+    .version(VERSION)
     .option('json', {
       type: 'boolean',
       default: false,
       describe: 'print the result as one JSON document',
       global: true,
     })
+    .check(checkValues)
     .demandCommand(1, 'name a command')
     .recommendCommands()
     .strict()
@@ -38,7 +48,26 @@ export function buildYargs(argv: readonly string[]): Argv {
       // yargs types `error` as always there; it is absent for its own complaints.
       throw (
         (error as Error | undefined) ??
-        new UsageError(message, { cure: 'see `swa-onnx --help`, or `swa-onnx <command> --help`' })
+        new UsageError(message.replaceAll('\n', ' '), {
+          cure: 'see `swa-onnx --help`, or `swa-onnx <command> --help`',
+        })
       )
     })
+  for (const command of COMMANDS) parser.command(command as CommandModule)
+  return parser
+}
+
+/** What yargs lets through: numbers that are none, texts that are empty, options given twice. */
+function checkValues(args: Readonly<Record<string, unknown>>): true {
+  for (const [name, value] of Object.entries(args)) {
+    if (name === '_' || name === '$0') continue
+    if (typeof value === 'number' && Number.isNaN(value)) {
+      throw new UsageError(`--${name}: expected a number`)
+    }
+    if (value === '') throw new UsageError(`--${name}: expected a value, found nothing`)
+    if (Array.isArray(value) && value.length > 1 && !REPEATABLE.has(name)) {
+      throw new UsageError(`--${name}: expected once, found ${value.length} times: ${value.join(', ')}`)
+    }
+  }
+  return true
 }

@@ -17,8 +17,10 @@ import { openBothSplits, openSplit, splitOf, type Located, type OpenPart, type S
 import { limitDataset, quoteSome, selectClasses } from './subset.ts'
 
 export interface OpenOptions extends ArrayChoice {
-  /** Which part; by default the training part of data that have parts, else everything. */
+  /** Which part; by default the usual part of data that have parts, else everything. */
   readonly split?: Split
+  /** The part that is meant where `split` says nothing; `train` by default. */
+  readonly usual?: 'train' | 'val'
   /** The part held out of data that have no parts, when one is asked for; 0.1 by default. */
   readonly holdOut?: number
   readonly seed?: number
@@ -52,8 +54,8 @@ export async function openTrainAndVal(
   return [narrowed(train, options), narrowed(val, options)]
 }
 
-function splitOptions({ holdOut = 0.1, seed = 0 }: OpenOptions) {
-  return { holdOut, seed }
+function splitOptions({ holdOut = 0.1, seed = 0, usual = 'train' }: OpenOptions) {
+  return { holdOut, seed, usual }
 }
 
 function narrowed(dataset: Dataset, { classes, limit, seed = 0 }: OpenOptions): Dataset {

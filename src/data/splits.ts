@@ -49,11 +49,13 @@ export interface SplitOptions {
   /** The part that is held out of data without a validation part. */
   readonly holdOut: number
   readonly seed: number
+  /** The part that is meant where none is asked for and the data have parts. */
+  readonly usual?: 'train' | 'val'
 }
 
 /**
  * Opens a part.
- * 1. No split asked for: data without parts are opened whole, others give their training part.
+ * 1. No split asked for: data without parts are opened whole, others give their usual part, for training unless told.
  * 2. `val` and `test` stand in for each other where only one exists.
  * 3. Data without parts are split: `train` is all but the held-out part, `val` and `test` are the held-out part.
  */
@@ -65,7 +67,7 @@ export async function openSplit(
 ): Promise<Dataset> {
   const held = parts.val ?? parts.test
   const own = {
-    none: parts.whole ?? parts.train,
+    none: parts.whole ?? (options.usual === 'val' ? (held ?? parts.train) : parts.train),
     train: parts.train,
     val: held,
     test: parts.test ?? parts.val,

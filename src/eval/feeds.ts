@@ -46,6 +46,6 @@ function checkShape(port: Pick<Port, 'name' | 'shape'>, tensor: Tensor): void {
   if (fits || port.shape.length === 0) return
   throw new InputError(
     `data: input "${port.name}" takes ${formatShape(port.shape)}, a batch of the data has ${formatShape(tensor.dims)}`,
-    { cure: 'set the size and channels of the images with --size, --channels or --transforms' },
+    { cure: 'set the size of the images with --size, or give data of the same dims as the model' },
   )
 }

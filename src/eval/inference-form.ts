@@ -11,7 +11,8 @@ import { loadModel, serializeModel } from '../serde/index.ts'
 export async function evaluationSource(path: string): Promise<ModelSource> {
   const file = await loadModel(path)
   try {
-    return toInferenceForm(file.model).modified ? await serializeModel(file.model) : path
+    const { model, modified } = toInferenceForm(file.model)
+    return modified ? await serializeModel(model) : path
   } finally {
     await file.close()
   }

@@ -62,7 +62,7 @@ function transformsForInput(field: Field, input: InputSpec, options: ImageOption
   const { preset, mean, std, size } = options
   const integer = input.dtype === 'int64' || input.dtype === 'int32'
   const shape = size && !integer ? withSize(input, size) : input.shape
-  const dtype = integer ? (input.dtype as 'int32' | 'int64') : 'float32'
+  const dtype = integer ? input.dtype : 'float32'
   const transforms = transformsFor(shape, field, { ...(preset ? { preset } : {}), dtype })
   if (!mean || !std || integer) return transforms
   const channels = transforms.kind === 'image' ? (transforms.channels ?? 1) : null

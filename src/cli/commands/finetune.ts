@@ -44,7 +44,7 @@ export async function handler(args: CommonArguments & FinetuneArguments): Promis
       })
     }
     const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
-    const { describeMetrics } = await import('../../train/score.ts')
+    const { describeMetrics } = await import('../../eval/score.ts')
     const result = await finetune(cpuEngine(), options, { onEvent: event => show(terminal, event), signal })
     terminal.done()
     terminal.result(describeResult(result, describeMetrics), result)

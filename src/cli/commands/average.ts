@@ -1,0 +1,130 @@
+/** `swa-onnx average checkpoints... -o averaged.onnx`: the exact mean of checkpoints. */
+
+import type { Argv } from 'yargs'
+import type { AverageResult } from '../../eval/average-model.ts'
+import { UsageError } from '../../util/errors.ts'
+import { runCommand, type CommonArguments } from '../command.ts'
+import {
+  BATCH_NORM_OPTIONS,
+  DATA_OPTIONS,
+  dataOptions,
+  ENGINE_OPTIONS,
+  engineOptions,
+  given,
+  OUTPUT_OPTIONS,
+  parseNumbers,
+  type DataArguments,
+  type EngineArguments,
+} from '../options.ts'
+import { checkOutput, type OutputArguments } from '../output.ts'
+
+interface AverageArguments extends CommonArguments, DataArguments, EngineArguments, OutputArguments {
+  readonly checkpoints: readonly string[]
+  readonly into?: string
+  readonly weights?: string
+  readonly integers: 'equal' | 'last'
+  readonly partial: boolean
+  readonly data?: string
+  readonly val?: string
+  readonly bnMode: 'exact' | 'torch'
+  readonly dryRun: boolean
+}
+
+export const command = 'average <checkpoints..>'
+export const describe = 'average checkpoints: ONNX models, safetensors or partial averages'
+
+/** Recalibration takes the training part, comparison the validation part; neither is chosen by hand. */
+const { split: _split, ...PART_OPTIONS } = DATA_OPTIONS
+
+export function builder(yargs: Argv): Argv {
+  return yargs
+    .positional('checkpoints', {
+      type: 'string',
+      demandOption: true,
+      describe: 'ONNX models, safetensors, or partial averages',
+    })
+    .options({
+      ...OUTPUT_OPTIONS,
+      out: { ...OUTPUT_OPTIONS.out, demandOption: false },
+      into: {
+        type: 'string',
+        group: 'Average:',
+        describe: 'the ONNX model that receives the average (default: the first ONNX file)',
+      },
+      weights: {
+        type: 'string',
+        group: 'Average:',
+        describe: 'how much each file counts, in any ratio: 1,1,2 (default: equal)',
+      },
+      integers: {
+        choices: ['equal', 'last'] as const,
+        default: 'equal' as const,
+        group: 'Average:',
+        describe: 'integer tensors: must be equal, or those of the last file',
+      },
+      partial: {
+        type: 'boolean',
+        default: false,
+        group: 'Average:',
+        describe: 'write the exact sums, which can be averaged with others, as safetensors',
+      },
+      'dry-run': { type: 'boolean', default: false, group: 'Average:', describe: 'print the plan and stop' },
+      data: {
+        type: 'string',
+        group: 'Data:',
+        describe: 'training data to recalibrate batch norms on afterwards',
+      },
+      val: {
+        type: 'string',
+        group: 'Data:',
+        describe: 'labelled data on which ONNX members and average are compared afterwards',
+      },
+      ...PART_OPTIONS,
+      ...BATCH_NORM_OPTIONS,
+      ...ENGINE_OPTIONS,
+    })
+    .check(args => {
+      if (args['out'] === undefined && !args['dry-run'])
+        throw new UsageError('Missing required argument: out', { cure: 'name the file to write with -o' })
+      return true
+    })
+    .example('$0 average ckpt-*.onnx -o averaged.onnx --data train', 'ten checkpoints of one run')
+    .example(
+      '$0 average step-*.safetensors --into model.onnx -o averaged.onnx',
+      'snapshots, into the model they came from',
+    )
+    .example('$0 average a.partial b.partial -o averaged.onnx --into model.onnx', 'sums of several machines')
+}
+
+export async function handler(args: AverageArguments): Promise<void> {
+  const { checkpoints, into, weights, integers, partial, out, data, val, bnMode } = args
+  const average = given({
+    ...{ into, integers },
+    weights: weights === undefined ? undefined : parseNumbers('--weights', weights),
+  })
+  if (!args.dryRun) checkOutput(args, [...checkpoints, ...(into === undefined ? [] : [into])])
+  const options = {
+    ...{ checkpoints, out, average, partial, mode: bnMode, dataOptions: dataOptions(args) },
+    ...engineOptions(args),
+    ...given({ data, val }),
+  }
+  await runCommand(args, async ({ terminal, signal }) => {
+    if (args.dryRun) {
+      const { planAverage } = await import('../../averaging/index.ts')
+      const { describeAveragePlan } = await import('../../eval/report-average.ts')
+      const plan = await planAverage(checkpoints, average)
+      terminal.result(describeAveragePlan(plan), plan)
+      return
+    }
+    const { averageModel } = await import('../../eval/average-model.ts')
+    const { describeAverage } = await import('../../eval/report-average.ts')
+    const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
+    const result: AverageResult = await averageModel(cpuEngine(), options, {
+      signal,
+      onProgress: progress => terminal.progress(progress),
+    })
+    terminal.done()
+    for (const warning of result.warnings) terminal.warn(warning)
+    terminal.result(describeAverage(result), result)
+  })
+}

@@ -1,0 +1,117 @@
+/** Evaluates model files on one data set, side by side. */
+
+import { openDataset, type Batch, type Dataset } from '../data/index.ts'
+import { findLogits, refuseQuantized } from '../passes/index.ts'
+import type { Engine } from '../runtime/engine.ts'
+import { loadModel } from '../serde/index.ts'
+import type { Dim } from '../ir/value.ts'
+import { evaluateModel } from './evaluate.ts'
+import { evaluationSource } from './inference-form.ts'
+import { evaluationLoader, inputSpecs, transformsForInputs, type DataOptions } from './loading.ts'
+import type { Metrics } from './metrics.ts'
+import { scoreOf } from './score.ts'
+import { checkClasses, chooseTask, isSingleOutput, measureFor, type Measure } from './task.ts'
+
+export interface EvaluationOptions {
+  readonly models: readonly string[]
+  readonly data: string
+  readonly dataOptions?: DataOptions
+  /** Samples of one run; models that insist on another size get theirs. */
+  readonly batchSize: number
+  /** The output to measure; default: the only one. */
+  readonly output?: string
+  readonly threads?: number
+}
+
+export interface EvaluationContext {
+  readonly onProgress?: (model: string, samples: number, total: number) => void
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface EvaluatedModel extends Measure {
+  readonly model: string
+  readonly output: string
+  readonly metrics: Metrics
+  readonly seconds: number
+}
+
+export interface EvaluationReport {
+  readonly data: {
+    readonly name: string
+    readonly samples: number
+    readonly classes: readonly string[] | null
+  }
+  readonly engine: string
+  readonly models: readonly EvaluatedModel[]
+  /** The model of the highest score; null where models are measured by different tasks. */
+  readonly best: string | null
+  readonly notes: readonly string[]
+}
+
+/** Evaluates one model after the other. */
+export async function evaluateModels(
+  engine: Engine,
+  options: EvaluationOptions,
+  context: EvaluationContext = {},
+): Promise<EvaluationReport> {
+  const { models, data, dataOptions = {} } = options
+  const plans: ModelPlan[] = []
+  for (const model of models) plans.push(await planModel(model, options))
+  const dataset = await openDataset(data, { usual: 'val', ...dataOptions })
+  const results: EvaluatedModel[] = []
+  for (const plan of plans) results.push(await evaluateOne(engine, plan, dataset, options, context))
+  const comparable = new Set(results.map(({ task }) => task)).size === 1
+  const ranked = [...results].sort((a, b) => scoreOf(b.metrics) - scoreOf(a.metrics))
+  return {
+    data: { name: dataset.name, samples: dataset.length, classes: dataset.classes },
+    engine: engine.name,
+    models: results,
+    best: comparable ? ranked[0]!.model : null,
+    notes: dataset.notes,
+  }
+}
+
+/** What is known of a model from its file. */
+interface ModelPlan {
+  readonly path: string
+  readonly inputs: ReturnType<typeof inputSpecs>
+  readonly output: string
+  readonly shape: readonly Dim[] | null
+  readonly activation: ReturnType<typeof findLogits>['activation']
+}
+
+async function planModel(path: string, { output }: EvaluationOptions): Promise<ModelPlan> {
+  const file = await loadModel(path)
+  try {
+    refuseQuantized(file.model)
+    const logits = findLogits(file.model, output)
+    const { type, name } = logits.output
+    const shape = type?.kind === 'tensor' ? type.shape : null
+    return { path, inputs: inputSpecs(file.model), output: name, shape, activation: logits.activation }
+  } finally {
+    await file.close()
+  }
+}
+
+async function evaluateOne(
+  engine: Engine,
+  { path, inputs, output, shape, activation }: ModelPlan,
+  dataset: Dataset,
+  { dataOptions, batchSize, threads }: EvaluationOptions,
+  { onProgress, signal }: EvaluationContext,
+): Promise<EvaluatedModel> {
+  const measure = measureFor(chooseTask(activation, isSingleOutput(shape), dataset), activation)
+  if (measure.task === 'classification' && typeof shape?.[1] === 'number') checkClasses(dataset, shape[1])
+  const transforms = transformsForInputs(dataset, inputs, dataOptions)
+  const batches = (fixed: number | null): AsyncIterable<Batch> =>
+    evaluationLoader(dataset, transforms, fixed ?? batchSize).batches(0, 0, signal)
+  const start = performance.now()
+  const metrics = await evaluateModel(engine, await evaluationSource(path), batches, {
+    ...measure,
+    output,
+    threads,
+    signal,
+    onProgress: samples => onProgress?.(path, samples, dataset.length),
+  })
+  return { model: path, output, ...measure, metrics, seconds: (performance.now() - start) / 1000 }
+}

@@ -1,0 +1,58 @@
+/** What was averaged, as text for people. */
+
+import type { AveragePlan, TensorPolicy } from '../averaging/index.ts'
+import { formatShape, sizeOf } from '../tensor/shape.ts'
+import { formatCount, formatTable } from '../util/format.ts'
+import type { AverageResult } from './average-model.ts'
+import { describeEvaluation, describeRecalibration } from './report.ts'
+
+const POLICIES: Readonly<Record<TensorPolicy, string>> = {
+  average: 'averaged',
+  equal: 'equal in all files',
+  last: 'taken from the last file',
+  keep: 'kept as the model has them',
+  drop: 'left out',
+}
+
+/** Files with their weights, and what becomes of the tensors; those that are not averaged are named. */
+export function describeAveragePlan(plan: AveragePlan): string {
+  const { files, tensors, template, method, output } = plan
+  const rows = files.map(({ path, format, weight, members }) => [
+    `  ${path}`,
+    format,
+    members.length === 1 ? `weight ${weight}` : `${members.length} members`,
+  ])
+  const groups = Object.entries(POLICIES).flatMap(([policy, words]) => {
+    const group = tensors.filter(tensor => tensor.policy === policy)
+    const elements = group.reduce((sum, { dims }) => sum + sizeOf(dims), 0)
+    return group.length === 0 ? [] : [[`  ${words}`, formatCount(group.length), formatCount(elements)]]
+  })
+  const others = tensors
+    .filter(({ policy }) => policy !== 'average')
+    .map(({ name, dtype, dims, policy, reason }) => [
+      `  ${name}`,
+      `${dtype}${formatShape(dims)}`,
+      policy,
+      reason,
+    ])
+  return [
+    `${method} of ${files.length} files, ${output === 'onnx' ? `into ${template!.path}` : 'as safetensors'}`,
+    formatTable(rows),
+    '',
+    formatTable([['tensors', 'count', 'elements'], ...groups]),
+    ...(others.length > 0 ? ['', 'not averaged', formatTable(others)] : []),
+  ].join('\n')
+}
+
+export function describeAverage(result: AverageResult): string {
+  const { method, members, tensors, elements, path, recalibrated, evaluation, into, output } = result
+  const what = output === 'partial' ? 'sums of' : `${method} of`
+  const lines = [
+    `${what} ${members} checkpoints: ${formatCount(elements)} numbers in ${formatCount(tensors)} tensors`,
+    ...(into === null ? [] : [`the graph is that of ${into}`]),
+  ]
+  if (recalibrated) lines.push('', describeRecalibration(recalibrated))
+  else lines.push(`wrote ${path}`)
+  if (evaluation) lines.push('', describeEvaluation(evaluation))
+  return lines.join('\n')
+}

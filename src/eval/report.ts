@@ -1,0 +1,126 @@
+/** Results as text for people: aligned columns, the same facts as the JSON documents. */
+
+import { formatBytes, formatCount, formatTable } from '../util/format.ts'
+import { formatShape } from '../tensor/shape.ts'
+import type { EvaluationReport } from './compare.ts'
+import type { Inspection, InspectedWeight } from './inspect.ts'
+import type { RecalibratedModel } from './recalibrate-model.ts'
+import { metricCells } from './score.ts'
+
+/** One row a model; `*` marks the best. */
+export function describeEvaluation({ models, best, data }: EvaluationReport): string {
+  const cells = models.map(({ metrics }) => new Map(metricCells(metrics)))
+  const names = [...new Set(cells.flatMap(row => [...row.keys()]))]
+  const marked = models.length > 1 && best !== null
+  const rows = models.map(({ model, metrics, seconds }, i) => [
+    ...(marked ? [model === best ? '*' : ''] : []),
+    model,
+    ...names.map(name => cells[i]!.get(name) ?? '-'),
+    `${(metrics.samples / seconds).toPrecision(3)}/s`,
+  ])
+  const head = [...(marked ? [''] : []), 'model', ...names, 'speed']
+  const lines = [`${data.name}: ${formatCount(data.samples)} samples`, '', formatTable([head, ...rows])]
+  if (marked) lines.push('', '* best')
+  return lines.join('\n')
+}
+
+/** Sites named before the rest is summed up. */
+const MOST_MOVED = 10
+
+export function describeRecalibration(report: RecalibratedModel): string {
+  const { sites, samples, batchSize, mode, out } = report
+  const sorted = [...sites].sort((a, b) => b.meanDrift + b.varianceDrift - a.meanDrift - a.varianceDrift)
+  const rows = sorted
+    .slice(0, MOST_MOVED)
+    .map(({ nodes, channels, meanDrift, varianceDrift }) => [
+      nodes.join(', '),
+      String(channels),
+      meanDrift.toPrecision(3),
+      varianceDrift.toPrecision(3),
+    ])
+  const head = ['normalization', 'channels', 'mean moved (sigma)', 'variance changed (times)']
+  const rest = sites.length - rows.length
+  const count = `${sites.length} batch normalization${sites.length === 1 ? '' : 's'}`
+  return [
+    `recalibrated ${count} on ${formatCount(samples)} samples, batches of ${batchSize}, ${mode} statistics`,
+    '',
+    formatTable([head, ...rows]),
+    ...(rest > 0 ? [`and ${rest} that moved less`] : []),
+    '',
+    `wrote ${out}`,
+  ].join('\n')
+}
+
+const GRADIENTS = { rule: '', stops: 'no gradient: stops here', missing: 'no gradient rule' } as const
+
+/** The summary of a model; `weights` lists every tensor. */
+export function describeInspection(inspection: Inspection, options: { weights: boolean }): string {
+  const { batchNorm, prediction, obstacles, weights } = inspection
+  const facts: [string, string][] = [
+    ['file', `${inspection.path}, ${formatBytes(inspection.bytes)}${describeExternal(inspection)}`],
+    ['format', `opset ${describeOpsets(inspection)}, IR version ${inspection.irVersion}`],
+    ['producer', `${inspection.producer.name} ${inspection.producer.version}`.trim() || 'not said'],
+    ...inspection.inputs.map(({ name, type }): [string, string] => ['input', `${name}: ${type}`]),
+    ...inspection.outputs.map(({ name, type }): [string, string] => ['output', `${name}: ${type}`]),
+    ['parameters', describeParameters(inspection)],
+    ['batch norm', batchNorm.summary],
+    ...(prediction?.notes ?? []).map((note): [string, string] => ['loss', note]),
+    ...Object.entries(inspection.metadata).map(([key, value]): [string, string] => [
+      'metadata',
+      `${key} = ${shorten(value)}`,
+    ]),
+  ]
+  const width = Math.max(...facts.map(([name]) => name.length))
+  const operators = inspection.operators.map(({ operator, count, gradient }) => [
+    `  ${operator}`,
+    formatCount(count),
+    GRADIENTS[gradient],
+  ])
+  return [
+    ...facts.map(([name, fact], i) => `${(facts[i - 1]?.[0] === name ? '' : name).padEnd(width)}  ${fact}`),
+    '',
+    `${inspection.operators.length} operators, ${formatCount(inspection.nodes)} nodes`,
+    formatTable(operators),
+    ...(options.weights ? ['', 'weights', formatTable(weights.map(weightRow))] : []),
+    '',
+    ...(obstacles.length === 0
+      ? ['nothing keeps it from being fine-tuned']
+      : obstacles.flatMap(({ message, cure }) => [
+          `cannot be fine-tuned: ${message}`,
+          ...(cure ? [`  help: ${cure}`] : []),
+        ])),
+  ].join('\n')
+}
+
+function describeOpsets({ opset, opsetImports }: Inspection): string {
+  const others = Object.entries(opsetImports).filter(([domain]) => domain !== 'ai.onnx')
+  return [String(opset), ...others.map(([domain, version]) => `${domain} ${version}`)].join(', ')
+}
+
+function describeExternal({ externalData }: Inspection): string {
+  return externalData
+    .map(({ file, tensors, bytes }) => `; ${tensors} tensors (${formatBytes(bytes)}) in ${file}`)
+    .join('')
+}
+
+function describeParameters({ parameters, weights }: Inspection): string {
+  const roles = { buffer: 0, constant: 0 }
+  let frozen = 0
+  for (const { role, trainable } of weights) {
+    if (role !== 'parameter') roles[role]++
+    else if (!trainable) frozen++
+  }
+  const all = `${formatCount(parameters.trainable)} trained in ${parameters.tensors} tensors`
+  const rest = `${roles.buffer} running statistics, ${roles.constant} constants`
+  return `${all}; ${rest}${frozen > 0 ? `; ${frozen} parameters are not trained` : ''}`
+}
+
+function weightRow({ name, dtype, dims, role, trainable, reason, external }: InspectedWeight): string[] {
+  const decision = role === 'parameter' ? (trainable ? 'trained' : 'frozen') : role
+  return [`  ${name}`, `${dtype}${formatShape(dims)}`, decision, `${reason}${external ? ' (external)' : ''}`]
+}
+
+function shorten(text: string, most = 80): string {
+  const line = text.replace(/\s+/g, ' ')
+  return line.length > most ? `${line.slice(0, most - 3)}...` : line
+}
