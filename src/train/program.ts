@@ -15,6 +15,7 @@ import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
 import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
 import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
+import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
 import { StateWriter, THETA } from './state-writer.ts'
 import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
@@ -60,10 +61,11 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   const places = new Map(training.parameters.map(({ value }, i) => [value, weights[i]!]))
   redirectReads(graph, places)
 
-  // 2. Batch norms and dropouts take their training form.
+  // 2. Batch norms and dropouts take their training form, max poolings their place before a Relu.
   const batchNorms = options.batchNorm === 'train' ? replaceBatchNorms(training, op) : null
   if (!batchNorms) toInferenceForm(training.model)
   const dropouts = replaceDropouts(graph, op, options.dropout)
+  poolBeforeRelu(graph, op)
 
   // 3. Loss, metrics, and the gradient of every parameter.
   const logits = graph.outputs[0]!

@@ -136,9 +136,9 @@ class Side {
   }
 
   async read<T>(): Promise<T> {
-    const { value, done } = await this.#lines.next()
-    if (done) throw new Error(`${this.name}: the process ended`)
-    return JSON.parse(value) as T
+    const line = await this.#lines.next()
+    if (line.done) throw new Error(`${this.name}: the process ended`)
+    return JSON.parse(line.value) as T
   }
 
   async step(): Promise<void> {
@@ -210,7 +210,10 @@ async function compare(): Promise<void> {
     )
     if (build) {
       const stages = Object.entries(build).map(([stage, time]) => `${stage} ${time}`)
-      const total = Object.entries(build).reduce((sum, [stage, t]) => sum + (stage.startsWith('(') ? 0 : t), 0)
+      const total = Object.entries(build).reduce(
+        (sum, [stage, t]) => sum + (stage.startsWith('(') ? 0 : t),
+        0,
+      )
       console.log(`       program of ${nodes} nodes built in ${total} ms: ${stages.join(', ')}`)
     }
   }

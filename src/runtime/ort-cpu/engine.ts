@@ -5,10 +5,12 @@ import { lowerComposites } from '../../autodiff/lowering/index.ts'
 import { Model } from '../../ir/graph.ts'
 import { ONNX_DOMAIN } from '../../ir/node.ts'
 import { serializeModel } from '../../serde/index.ts'
+import { cloneGraph } from '../../passes/index.ts'
 import type { Engine, SessionOptions } from '../engine.ts'
 import { openRunner, openTrainer } from '../ort/session.ts'
 import type { Program } from '../program.ts'
-import { toFastForms } from './fast-forms.ts'
+import { convolveFast, toFastForms } from './fast-forms.ts'
+import { mergeSharedConstants } from './lowering/constants.ts'
 import { CPU_LOWERINGS } from './lowering/index.ts'
 
 const PROVIDERS = ['cpu']
@@ -40,7 +42,10 @@ export function cpuEngine(): Engine {
 
 /** The program in operators that the CPU provider executes. */
 export function lowerForCpu(program: Program): Model {
-  const graph = lowerComposites(program.graph, CPU_LOWERINGS)
+  const source = cloneGraph(program.graph)
+  convolveFast(source)
+  const graph = lowerComposites(source, CPU_LOWERINGS)
   toFastForms(graph)
+  mergeSharedConstants(graph)
   return new Model(graph, PROGRAM_IR_VERSION, new Map([[ONNX_DOMAIN, program.opset]]))
 }

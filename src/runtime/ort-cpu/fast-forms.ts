@@ -7,6 +7,9 @@ import { Builder } from '../../ir/builder.ts'
 import type { Graph } from '../../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../../ir/node.ts'
 import type { Value } from '../../ir/value.ts'
+import { convWindow } from '../../ops/window.ts'
+import { isWinogradWindow, winogradConv, winogradShare } from './lowering/winograd.ts'
+import { WINOGRAD_CHANNELS, WINOGRAD_SHARE } from './lowering/convolution-input-grad.ts'
 
 /** Writes what replaces the node's output, or gives null to leave the node. */
 type FastForm = (op: Builder, node: Node) => Value | null
@@ -39,15 +42,31 @@ const reluGate: FastForm = (op, node) => {
 const sumOfTwo: FastForm = (op, node) =>
   node.opType === 'Sum' && node.inputs.length === 2 ? op.Add(node.input(0), node.input(1)) : null
 
-const FAST_FORMS: readonly FastForm[] = [reluGate, sumOfTwo]
-
-/** Replaces nodes of a lowered graph, in place. */
-export function toFastForms(graph: Graph): void {
-  replaceNodes(graph, FAST_FORMS)
+/** Winograd in the place of the model's own convolutions, where it wins. */
+const winograd: FastForm = (op, node) => {
+  if (node.opType !== 'Conv') return null
+  const [x, w] = [node.input(0), node.input(1)]
+  const window = convWindow(node)
+  const channels = Math.min(w.shape[0]!, w.shape[1]!)
+  if (channels < WINOGRAD_CHANNELS || !isWinogradWindow(window, node.int('group', 1))) return null
+  if (winogradShare(window) > WINOGRAD_SHARE) return null
+  const y = winogradConv(op, x, w, window)
+  const bias = node.inputs[2]
+  return bias ? op.Add(y, op.Reshape(bias, [bias.shape[0]!, 1, 1])) : y
 }
 
-/** Replaces the nodes for which a form is found; their outputs keep their names. */
-export function replaceNodes(graph: Graph, forms: readonly FastForm[]): void {
+/** Replaces convolutions of a program, before its composites are lowered: their convolutions were chosen already. */
+export function convolveFast(graph: Graph): void {
+  replaceNodes(graph, [winograd])
+}
+
+/** Replaces nodes of a lowered graph. */
+export function toFastForms(graph: Graph): void {
+  replaceNodes(graph, [reluGate, sumOfTwo])
+}
+
+/** Replaces the nodes for which a form is found, in place; their outputs keep their names. */
+function replaceNodes(graph: Graph, forms: readonly FastForm[]): void {
   const op = new Builder(namesOf(graph))
   graph.nodes = graph.nodes.flatMap(node => {
     if (node.domain !== ONNX_DOMAIN) return [node]

@@ -1,23 +1,37 @@
 /**
- * Larger constants that lowerings of one graph share. ONNX Runtime merges equal nodes only where they read the very same
+ * Larger constants that lowerings share: one tensor for each key, whatever tape it is written on. ONNX Runtime merges equal nodes only where they read the very same
  * initializer, so that sharing also lets the gradient reuse what the forward pass transformed.
  */
 
 import type { Builder } from '../../../ir/builder.ts'
+import type { Graph } from '../../../ir/graph.ts'
 import type { Value } from '../../../ir/value.ts'
+import { redirectReads } from '../../../passes/index.ts'
 import type { Shape } from '../../../tensor/shape.ts'
 import { sizeOf } from '../../../tensor/shape.ts'
 import { Tensor } from '../../../tensor/tensor.ts'
 
-const constants = new WeakMap<Builder, Map<string, Value>>()
+const tensors = new Map<string, Tensor>()
 
-/** The constant called `key` on this tape, made at its first use. */
+/** A constant with the one tensor of that key. */
 function shared(op: Builder, key: string, make: () => Tensor): Value {
-  let known = constants.get(op)
-  if (!known) constants.set(op, (known = new Map<string, Value>()))
-  let value = known.get(key)
-  if (!value) known.set(key, (value = op.constant(make())))
-  return value
+  let tensor = tensors.get(key)
+  if (!tensor) tensors.set(key, (tensor = make()))
+  return op.constant(tensor)
+}
+
+/** Makes one initializer of all that hold the same tensor. */
+export function mergeSharedConstants(graph: Graph): void {
+  const first = new Map<Tensor, Value>()
+  const merged = new Map<Value, Value>()
+  for (const value of graph.initializers) {
+    if (!value.tensor || graph.outputs.includes(value)) continue
+    const kept = first.get(value.tensor)
+    if (kept) merged.set(value, kept)
+    else first.set(value.tensor, value)
+  }
+  redirectReads(graph, merged)
+  graph.initializers = graph.initializers.filter(value => !merged.has(value))
 }
 
 /** A float32 constant; `key` tells it from the others of that shape. */

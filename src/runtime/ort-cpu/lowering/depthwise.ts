@@ -31,7 +31,11 @@ export function depthwiseWeightGradByRows(op: Builder, x: Value, dy: Value, wind
     const kernel = op.Reshape(movedTo(op, dy, k - columns.begin, width), [maps, 1, rows.output, width])
     return op.one('Conv', [images, kernel], { shape: [1, maps, rows.kernel, 1] }, attributes)
   })
-  const sums = op.ReduceSum(op.Reshape(op.Concat(products, 3), [n, c, rows.kernel, columns.kernel]), [0], false)
+  const sums = op.ReduceSum(
+    op.Reshape(op.Concat(products, 3), [n, c, rows.kernel, columns.kernel]),
+    [0],
+    false,
+  )
   return op.Reshape(sums, [c, 1, rows.kernel, columns.kernel])
 }
 

@@ -26,10 +26,7 @@ type Matrix = readonly (readonly number[])[]
 function toomCook(): { a: Matrix; g: Matrix; bt: Matrix } {
   const others = (i: number) => POINTS.filter((_, j) => j !== i)
   const product = (roots: readonly number[]) =>
-    roots.reduce<number[]>(
-      (poly, root) => [0, ...poly].map((value, k) => value - root * (poly[k] ?? 0)),
-      [1],
-    )
+    roots.reduce<number[]>((poly, root) => [0, ...poly].map((value, k) => value - root * (poly[k] ?? 0)), [1])
   const powers = (x: number, count: number) => Array.from({ length: count }, (_, k) => x ** k)
   const atInfinity = (count: number) => Array.from({ length: count }, (_, k) => Number(k === count - 1))
 
