@@ -37,6 +37,7 @@ export function deserializeAttribute(
   if (name === '') throw new InputError(`${where}: an attribute has no name`)
   const label = `${where}: attribute ${name}`
   const type = typeOf(proto, label)
+  checkSingleValue(proto, type, label)
   if (proto.ref_attr_name) {
     const extra = restOf(proto, ['ref_attr_name'])
     return { kind: 'reference', value: { name: proto.ref_attr_name, type }, ...extra }
@@ -77,12 +78,29 @@ export function deserializeAttribute(
 /** The stated type; IR version 1 had none, there the field in use tells. */
 function typeOf(proto: AttributeProto, label: string): number {
   if (proto.type || proto.ref_attr_name) return proto.type ?? 0
-  const used = Object.entries(ATTRIBUTE_TYPES).filter(([, { field }]) => {
-    const value = proto[field]
-    return Array.isArray(value) ? value.length > 0 : value !== null && value !== undefined
-  })
+  const used = Object.entries(ATTRIBUTE_TYPES).filter(([, { field }]) => isPresent(proto[field]))
   if (used.length !== 1) throw new InputError(`${label} has no type and ${used.length} values`)
   return Number(used[0]![0])
+}
+
+/** A second value beside the stated one would be lost; numbers and strings are carried, whoever wrote them. */
+function checkSingleValue(proto: AttributeProto, type: number, label: string): void {
+  const used = proto.ref_attr_name ? undefined : FIELD_OF_TYPE.get(type)
+  const other = BIG_FIELDS.find(field => field !== used && isPresent(proto[field]))
+  if (other === undefined) return
+  throw new InputError(`${label} of type ${type} holds a second value in ${other}`)
+}
+
+const BIG_FIELDS = ['t', 'g', 'tensors', 'graphs', 'sparse_tensor', 'sparse_tensors'] as const
+
+const FIELD_OF_TYPE = new Map<number, keyof AttributeProto>([
+  ...Object.entries(ATTRIBUTE_TYPES).map(([type, { field }]) => [Number(type), field] as const),
+  [11, 'sparse_tensor'],
+  [12, 'sparse_tensors'],
+])
+
+function isPresent(value: unknown): boolean {
+  return Array.isArray(value) ? value.length > 0 : value !== null && value !== undefined
 }
 
 /** Everything but the name, the type and the value; absent when there is nothing. */

@@ -293,7 +293,8 @@ class Scanner {
   }
 
   #damaged(position: number, frame: Frame, what: string): InputError {
-    const where = `${this.#source.name}: not a valid ONNX file: byte ${position}, in ${frame.kind}`
+    const kind = frame.kind === 'Leaf' && frame.parent ? `an entry of ${frame.parent.kind}` : frame.kind
+    const where = `${this.#source.name}: not a valid ONNX file: byte ${position}, in ${kind}`
     return new InputError(`${where}: ${what}`, {
       cure: 'the file is truncated, damaged or no ONNX model; copy or export it again',
     })

@@ -11,6 +11,7 @@ export type MessageKind =
   | 'SparseTensorProto'
   | 'ValueInfoProto'
   | 'TypeProto'
+  | 'TypeProto.Tensor'
   | 'TypeProto.Element'
   | 'TypeProto.Map'
   | 'TensorShapeProto'
@@ -30,7 +31,7 @@ interface MessageSchema {
   readonly numbers?: readonly number[]
 }
 
-/** `TypeProto.Element` stands for Tensor (shape in 2) as well as Sequence and Optional (type in 1). */
+/** `TypeProto.Tensor` stands for SparseTensor too, `TypeProto.Element` for Sequence and Optional. */
 export const SCHEMA: Readonly<Record<MessageKind, MessageSchema>> = {
   ModelProto: {
     messages: {
@@ -79,15 +80,16 @@ export const SCHEMA: Readonly<Record<MessageKind, MessageSchema>> = {
   ValueInfoProto: { messages: { 2: 'TypeProto', 4: 'Leaf' } },
   TypeProto: {
     messages: {
-      1: 'TypeProto.Element',
+      1: 'TypeProto.Tensor',
       4: 'TypeProto.Element',
       5: 'TypeProto.Map',
       7: 'Leaf',
-      8: 'TypeProto.Element',
+      8: 'TypeProto.Tensor',
       9: 'TypeProto.Element',
     },
   },
-  'TypeProto.Element': { messages: { 1: 'TypeProto', 2: 'TensorShapeProto' } },
+  'TypeProto.Tensor': { messages: { 2: 'TensorShapeProto' } },
+  'TypeProto.Element': { messages: { 1: 'TypeProto' } },
   'TypeProto.Map': { messages: { 2: 'TypeProto' } },
   TensorShapeProto: { messages: { 1: 'Leaf' } },
   TensorAnnotation: { messages: { 2: 'Leaf' } },

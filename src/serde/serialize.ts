@@ -1,6 +1,6 @@
 /** Model -> bytes. The message is encoded without weights, then their elements are spliced in, so that they stream. */
 
-import { InputError } from '../util/errors.ts'
+import { InputError, invariant } from '../util/errors.ts'
 import { formatBytes } from '../util/format.ts'
 import { MemorySource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -36,10 +36,12 @@ export async function serializeSegments(model: Model, place: TensorPlacer, name:
   const proto = serializeProto(model, (tensor, external) => placed.push({ tensor, external }) - 1)
   const outline = new MemorySource(encodeModel(proto), name)
   const { tensors } = await scanModel(outline, 'collect')
-  const edits = tensors.map(({ frame, marker }) => ({
-    ...{ start: marker!.start, end: marker!.end, frame },
-    segments: place(placed[marker!.index]!),
-  }))
+  const seen = new Set(tensors.map(site => site.marker?.index))
+  invariant(seen.size === placed.length && tensors.length === placed.length, 'a tensor lost its elements')
+  const edits = tensors.map(({ frame, marker }) => {
+    const { start, end, index } = marker!
+    return { start, end, frame, segments: place(placed[index]!) }
+  })
   const segments = splice(outline, edits)
   checkSize(byteLengthOfSegments(segments), name)
   return segments

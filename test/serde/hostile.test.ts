@@ -4,7 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { deserializeModel, loadModel } from '../../src/serde/index.ts'
+import type { Model } from '../../src/ir/graph.ts'
+import { deserializeModel, loadModel, serializeModel } from '../../src/serde/index.ts'
 import { encodeField, encodeTag, encodeVarint, GROUP_START, VARINT } from '../../src/serde/wire.ts'
 import { SwaError } from '../../src/util/errors.ts'
 import { Random } from '../../src/util/random.ts'
@@ -14,14 +15,13 @@ import { FIXTURES, inFolder } from './support/files.ts'
 const MODELS = ['everything', 'subgraphs', 'functions', 'fragments', 'ir3'].map(name => `${name}.onnx`)
 
 /** Reads bytes; anything but a model or an error about the input fails the test. */
-async function readSafely(bytes: Uint8Array, what: string): Promise<boolean> {
+async function readSafely(bytes: Uint8Array, what: string): Promise<Model | null> {
   try {
-    await deserializeModel(bytes, 'm')
-    return true
+    return await deserializeModel(bytes, 'm')
   } catch (error) {
     assert.ok(error instanceof SwaError, `${what}: ${String(error)}`)
     assert.is(error.exitCode, 3, `${what}: ${error.message}`)
-    return false
+    return null
   }
 }
 
@@ -37,7 +37,7 @@ for (const name of MODELS) {
     assert.ok(refused >= (bytes.length / 37) * 0.9, `${refused} refused`)
   })
 
-  test(`${name}: 400 random mutations (seed 11)`, async () => {
+  test(`${name}: 400 random mutations (seed 11); what can be read can be written and read again`, async () => {
     for (let round = 0; round < 400; round++) {
       const random = Random.of(11, round)
       const mutated = Uint8Array.from(bytes)
@@ -45,7 +45,11 @@ for (const name of MODELS) {
         const at = random.integer(mutated.length)
         mutated[at] = random.integer(2) === 0 ? random.integer(256) : mutated[at]! ^ (1 << random.integer(8))
       }
-      await readSafely(mutated, `round ${round}`)
+      const model = await readSafely(mutated, `round ${round}`)
+      if (model === null) continue
+      const written = await serializeModel(model)
+      const again = await serializeModel(await deserializeModel(written, `round ${round}`))
+      assert.ok(Buffer.compare(written, again) === 0, `round ${round}`)
     }
   })
 }

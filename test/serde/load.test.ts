@@ -244,6 +244,11 @@ const REFUSED: [string, GraphProto, string][] = [
     'm: node 0 (Relu): attribute a is of type tensor and holds none',
   ],
   [
+    'an attribute with two values',
+    { node: [relu('x', 'y', { attribute: [{ name: 'a', type: INT, i: 1, t: floats('t', 1) }] })] },
+    'm: node 0 (Relu): attribute a of type 2 holds a second value in t',
+  ],
+  [
     'an unknown element type',
     { initializer: [{ name: 'w', data_type: 27 }] },
     'm: initializer "w": unknown tensor data type 27, expected 1 to 26',
