@@ -57,8 +57,7 @@ function roundNarrow(sum: readonly number[], total: number, format: FloatFormat)
   if (q === 0) return q
   const magnitude = Math.abs(q)
   const spacing = 2 ** Math.max(exponentOf(q) - format.precision + 1, format.minimum)
-  const steps = roundHalfEven(magnitude / spacing)
-  const f = steps * spacing
+  const f = roundHalfEven(magnitude / spacing) * spacing
   const rest = magnitude - f
   const sign = q < 0 ? -1 : 1
   if (rest === 0) return sign * f
@@ -66,8 +65,8 @@ function roundNarrow(sum: readonly number[], total: number, format: FloatFormat)
   const g = f + side * spacing
   const m = f + (side * spacing) / 2
   const beyond = sign * (high - sign * m * total || low) * side
-  if (beyond > 0) return sign * g
-  return sign * (beyond < 0 || steps % 2 === 0 ? f : g)
+  // At a tie q is m, and f was made even by rounding it.
+  return sign * (beyond > 0 ? g : f)
 }
 
 /** The same for float64, where the midpoint itself does not fit: exact integers decide. */

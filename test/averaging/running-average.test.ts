@@ -6,6 +6,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { mergePartials } from '../../src/averaging/average.ts'
 import { RunningAverage, type Snapshot } from '../../src/averaging/running-average.ts'
+import { BLOCK } from '../../src/averaging/sum-block.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { errorOf } from '../support/errors.ts'
 import { elementOf } from './support/arbitrary.ts'
@@ -141,6 +142,30 @@ test('any order and grouping, with saving and loading in between, gives the same
       }),
       { numRuns: 40, seed: 7 },
     )
+  })
+})
+
+test('a long vector: sums that need a tail, in a later block, survive saving', async () => {
+  await withFolder(async file => {
+    const size = BLOCK + 1000
+    const options = { segments: [{ name: 'w', shape: [size], offset: 0, size }], fingerprint: '' }
+    const at = BLOCK + 77
+    const snapshot = (x: number) => {
+      const theta = new Float32Array(size).fill(3)
+      theta[at] = x
+      return { theta, buffers: new Map<string, Tensor>() }
+    }
+    const whole = new RunningAverage(options)
+    const terms = [2 ** 127, 2 ** -149, 1, 2 ** 60]
+    terms.forEach((x, k) => whole.add(snapshot(x), member(k)))
+    await whole.save(file('average'))
+    const loaded = await RunningAverage.load(file('average'), options)
+    terms.forEach((x, k) => loaded.add(snapshot(x === 2 ** -149 ? 2 ** -148 : -x), member(10 + k)))
+    const { theta } = loaded.mean()
+    assert.is(theta[at], 0) // 3 · 2^-149 / 8 is below half the smallest float32
+    assert.is(theta[at - 1], 3)
+    loaded.add(snapshot(2 ** -147), member(20))
+    assert.is(loaded.mean().theta[at], 2 ** -149) // 7 · 2^-149 / 9
   })
 })
 
