@@ -1,5 +1,6 @@
 /** What commands share: the terminal, the abort signal, and the way from yargs to one call. */
 
+import { InterruptedError } from '../util/errors.ts'
 import { Terminal } from './terminal.ts'
 
 /** Options that every command has. */
@@ -23,7 +24,7 @@ export async function runCommand(
   const stop = () => {
     if (controller.signal.aborted) process.exit(130)
     terminal.info('stopping at the next safe point; press Ctrl-C again to stop at once')
-    controller.abort()
+    controller.abort(new InterruptedError('interrupted'))
   }
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)

@@ -47,8 +47,9 @@ export class Terminal {
     this.#line(`${pc.yellow('warning:')} ${message}`)
   }
 
+  /** One line, whatever a library put into its message. */
   error(message: string, cure?: string): void {
-    this.#line(`${pc.red('error:')} ${message}`)
+    this.#line(`${pc.red('error:')} ${message.trim().replace(/\s*\n\s*/g, ' ')}`)
     if (cure) this.#line(`  ${pc.cyan('help:')} ${cure}`)
   }
 

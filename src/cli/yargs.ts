@@ -25,12 +25,30 @@ interface CommandFile {
 
 const COMMANDS: readonly CommandFile[] = [finetune, average, recalibrate, evaluate, inspect, doctor]
 
+/** What yargs says in words of its own, in ours. */
+const MESSAGES = {
+  'Did you mean %s?': 'unknown command; did you mean %s?',
+  'Unknown argument: %s': {
+    one: 'unknown option or argument: %s',
+    other: 'unknown options or arguments: %s',
+  },
+  'Unknown command: %s': { one: 'unknown command: %s', other: 'unknown commands: %s' },
+  'Missing required argument: %s': { one: 'missing option: --%s', other: 'missing options: --%s' },
+  'Not enough non-option arguments: got %s, need at least %s': {
+    one: 'a file is missing: found %s, expected at least %s',
+    other: 'a file is missing: found %s, expected at least %s',
+  },
+} as unknown as Record<string, string>
+
 /** All commands; each file in commands/ is one yargs module. */
 export function buildYargs(argv: readonly string[]): Argv {
+  const named = COMMANDS.map(({ command }) => command.split(' ')[0]!).find(name => name === argv[0])
+  const cure = named ? `see \`swa-onnx ${named} --help\`` : 'see `swa-onnx --help`'
   const parser = yargs([...argv])
     .scriptName('swa-onnx')
     .usage('$0 <command>\n\nMakes a trained ONNX model better with Stochastic Weight Averaging.')
     .locale('en')
+    .updateStrings(MESSAGES)
     .version(VERSION)
     .option('json', {
       type: 'boolean',
@@ -46,12 +64,7 @@ export function buildYargs(argv: readonly string[]): Argv {
     .epilogue(EPILOGUE)
     .fail((message, error) => {
       // yargs types `error` as always there; it is absent for its own complaints.
-      throw (
-        (error as Error | undefined) ??
-        new UsageError(message.replaceAll('\n', ' '), {
-          cure: 'see `swa-onnx --help`, or `swa-onnx <command> --help`',
-        })
-      )
+      throw (error as Error | undefined) ?? new UsageError(message.replaceAll('\n', ' '), { cure })
     })
   for (const command of COMMANDS) parser.command(command as CommandModule)
   return parser

@@ -14,7 +14,7 @@ const POLICIES: Readonly<Record<TensorPolicy, string>> = {
   drop: 'left out',
 }
 
-/** Files with their weights, and what becomes of the tensors; those that are not averaged are named. */
+/** Files with their weights, and what becomes of the tensors; those that could not be averaged are named. */
 export function describeAveragePlan(plan: AveragePlan): string {
   const { files, tensors, template, method, output } = plan
   const rows = files.map(({ path, format, weight, members }) => [
@@ -28,7 +28,7 @@ export function describeAveragePlan(plan: AveragePlan): string {
     return group.length === 0 ? [] : [[`  ${words}`, formatCount(group.length), formatCount(elements)]]
   })
   const others = tensors
-    .filter(({ policy }) => policy !== 'average')
+    .filter(({ policy }) => policy !== 'average' && policy !== 'equal')
     .map(({ name, dtype, dims, policy, reason }) => [
       `  ${name}`,
       `${dtype}${formatShape(dims)}`,
@@ -40,7 +40,7 @@ export function describeAveragePlan(plan: AveragePlan): string {
     formatTable(rows),
     '',
     formatTable([['tensors', 'count', 'elements'], ...groups]),
-    ...(others.length > 0 ? ['', 'not averaged', formatTable(others)] : []),
+    ...(others.length > 0 ? ['', 'neither averaged nor equal', formatTable(others)] : []),
   ].join('\n')
 }
 

@@ -4,7 +4,7 @@ import { formatBytes, formatCount, formatTable } from '../util/format.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { EvaluationReport } from './compare.ts'
 import type { Inspection, InspectedWeight } from './inspect.ts'
-import type { RecalibratedModel } from './recalibrate-model.ts'
+import type { RecalibratedModel, SiteSummary } from './recalibrate-model.ts'
 import { metricCells } from './score.ts'
 
 /** One row a model; `*` marks the best. */
@@ -27,9 +27,12 @@ export function describeEvaluation({ models, best, data }: EvaluationReport): st
 /** Sites named before the rest is summed up. */
 const MOST_MOVED = 10
 
+/** Half a sigma, or a variance that is e^0.5 times as large, count alike. */
+const moved = ({ meanDrift, varianceDrift }: SiteSummary) => meanDrift + Math.log(varianceDrift)
+
 export function describeRecalibration(report: RecalibratedModel): string {
   const { sites, samples, batchSize, mode, out } = report
-  const sorted = [...sites].sort((a, b) => b.meanDrift + b.varianceDrift - a.meanDrift - a.varianceDrift)
+  const sorted = [...sites].sort((a, b) => moved(b) - moved(a))
   const rows = sorted
     .slice(0, MOST_MOVED)
     .map(({ nodes, channels, meanDrift, varianceDrift }) => [

@@ -85,7 +85,7 @@ export function builder(yargs: Argv): Argv {
     })
     .check(args => {
       if (args['out'] === undefined && !args['dry-run'])
-        throw new UsageError('Missing required argument: out', { cure: 'name the file to write with -o' })
+        throw new UsageError('missing option: --out', { cure: 'name the file to write with -o' })
       return true
     })
     .example('$0 average ckpt-*.onnx -o averaged.onnx --data train', 'ten checkpoints of one run')

@@ -1,0 +1,95 @@
+/** The public API: everything that the command line does, as library calls, and the parts that they are made of. */
+
+// Whole jobs: options in, files and a report out.
+export { finetune, planRun } from './train/finetune.ts'
+export type { Candidate, FinetuneResult } from './train/finish.ts'
+export type { FinetuneContext, FinetuneEvent, FinetuneOptions, Select } from './train/options.ts'
+export type { FinetunePlan } from './train/plan.ts'
+export { defaultSchedule } from './train/plan.ts'
+export type { OptimizerSpec } from './train/optimizers.ts'
+export type { BaseSpec, ScheduleSpec, SwaRateSpec } from './train/schedules.ts'
+export { averageModel, type AverageModelOptions, type AverageResult } from './eval/average-model.ts'
+export {
+  recalibrateModel,
+  type RecalibratedModel,
+  type RecalibrateModelOptions,
+} from './eval/recalibrate-model.ts'
+export { evaluateModels, type EvaluationOptions, type EvaluationReport } from './eval/compare.ts'
+export { inspectModel, type InspectOptions, type Inspection } from './eval/inspect.ts'
+export type { Metrics, OutputKind, Task } from './eval/metrics.ts'
+export type { DataOptions, ImageOptions } from './eval/loading.ts'
+export { diagnose, type MachineReport } from './runtime/diagnose.ts'
+
+// Engines.
+export { cpuEngine } from './runtime/ort-cpu/engine.ts'
+export type { Engine, ModelSource, Port, Runner, SessionOptions, Trainer } from './runtime/engine.ts'
+
+// Averages.
+export {
+  fingerprintOf,
+  mergePartials,
+  planAverage,
+  runAverage,
+  RunningAverage,
+  type AverageOptions,
+  type AveragePlan,
+  type AverageReport,
+} from './averaging/index.ts'
+
+// Batch normalization.
+export {
+  diagnoseBatchNorm,
+  recalibrate,
+  type BatchNormDiagnosis,
+  type BatchNormMode,
+  type RecalibrationReport,
+} from './batchnorm/index.ts'
+
+// Data.
+export {
+  BatchLoader,
+  openDataset,
+  openTrainAndVal,
+  transformsFor,
+  type Batch,
+  type Dataset,
+  type OpenOptions,
+  type Transforms,
+} from './data/index.ts'
+
+// Models: read, look into, change, write.
+export {
+  loadModel,
+  openSafetensors,
+  saveModel,
+  serializeModel,
+  writePatched,
+  writeSafetensors,
+  type ModelFile,
+  type Safetensors,
+} from './serde/index.ts'
+export {
+  classifyWeights,
+  findBatchNorms,
+  findLogits,
+  type WeightInfo,
+  type WeightPatterns,
+} from './passes/index.ts'
+export { differentiate, RULES } from './autodiff/index.ts'
+export { Builder } from './ir/builder.ts'
+export { Graph, Model } from './ir/graph.ts'
+export { Node } from './ir/node.ts'
+export { Value } from './ir/value.ts'
+export { Tensor } from './tensor/tensor.ts'
+export type { DType } from './tensor/dtype.ts'
+
+// Errors: each carries the exit code of the command line and, where known, the cure.
+export {
+  EnvironmentError,
+  InputError,
+  InterruptedError,
+  SwaError,
+  UnsupportedError,
+  UsageError,
+} from './util/errors.ts'
+export { VERSION } from './util/version.ts'
