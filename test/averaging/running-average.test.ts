@@ -4,8 +4,10 @@ import { readFile } from 'node:fs/promises'
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { mergePartials } from '../../src/averaging/average.ts'
+import { mergePartials, runAverage } from '../../src/averaging/average.ts'
+import { planAverage } from '../../src/averaging/plan.ts'
 import { RunningAverage, type Snapshot } from '../../src/averaging/running-average.ts'
+import { writeSafetensors } from '../../src/serde/index.ts'
 import { BLOCK } from '../../src/averaging/sum-block.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { errorOf } from '../support/errors.ts'
@@ -142,6 +144,30 @@ test('any order and grouping, with saving and loading in between, gives the same
       }),
       { numRuns: 40, seed: 7 },
     )
+  })
+})
+
+test('a snapshot file is known to be in the average of its run; another one is added', async () => {
+  await withFolder(async file => {
+    const average = new RunningAverage(OPTIONS)
+    const write = async (path: string, { theta, buffers }: Snapshot) => {
+      const parameters = OPTIONS.segments.map(({ name, shape, offset, size }) => {
+        return [name, Tensor.of('float32', shape, theta.slice(offset, offset + size))] as const
+      })
+      await writeSafetensors(path, [...parameters, ...buffers])
+    }
+    const [first, second] = [snapshotOf([1, 2, 3, 4, 5, 6], 1, 1n), snapshotOf([3, 2, 1, 4, 5, 6], 3, 2n)]
+    average.add(first, member(1))
+    await average.save(file('average'))
+    await write(file('step-1.safetensors'), first)
+    await write(file('step-2.safetensors'), second)
+    const error = await errorOf(planAverage([file('average'), file('step-1.safetensors')]))
+    assert.match(error.message, /step-1\.safetensors has the same weights as step-1 in .*average/)
+    const plan = await planAverage([file('average'), file('step-2.safetensors')])
+    await runAverage(plan, file('both'), { as: 'partial' })
+    average.add(second, { name: 'step-2.safetensors', ordinal: 2 })
+    await average.save(file('expected'))
+    assert.ok((await readFile(file('expected'))).equals(await readFile(file('both'))))
   })
 })
 
