@@ -19,7 +19,12 @@ export interface Reference {
   readonly loss: number
   readonly loss_eval: number
   readonly losses64: readonly number[]
-  readonly hyperparameters: { readonly lr: number; readonly momentum: number; readonly weight_decay: number }
+  readonly hyperparameters: {
+    readonly lr: number
+    readonly momentum: number
+    readonly weight_decay: number
+    readonly swa_after_steps: readonly number[]
+  }
   readonly initializers: Readonly<Record<string, { readonly kind: string }>>
   readonly zero_gradients: readonly string[]
 }

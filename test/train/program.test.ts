@@ -3,6 +3,7 @@
 import { readdirSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { RunningAverage } from '../../src/averaging/index.ts'
 import { relativeError } from '../support/close.ts'
 import { MODELS, openTraining, row } from '../support/training.ts'
 
@@ -41,28 +42,33 @@ for (const name of readdirSync(MODELS)) {
     })
   }
 
-  test(`${name}: ten steps of SGD`, async () => {
+  test(`${name}: ten steps of SGD, and the average of every second`, async () => {
     const run = await openTraining(name, 'train')
     try {
       const { reference, tensors, training, trainer } = run
+      const average = new RunningAverage({ segments: training.parameters.segments, fingerprint: '' })
       const [inputs, targets] = [tensors.get('steps/input')!, tensors.get('steps/target')!]
       for (let i = 0; i < STEPS; i++) {
         const k = i % inputs.dims[0]!
         const loss = await run.step(row(inputs, k), row(targets, k), [reference.hyperparameters.lr])
         const wanted = reference.losses64[i]!
         assert.ok(Math.abs(loss - wanted) <= TOLERANCE * wanted, `loss ${i} is ${loss}, PyTorch ${wanted}`)
+        if (!reference.hyperparameters.swa_after_steps.includes(i + 1)) continue
+        const theta = (await trainer.readState()).get('theta')!.view() as Float32Array
+        average.add({ theta, buffers: new Map() }, { name: `step-${i + 1}`, ordinal: i + 1 })
       }
       const state = await trainer.readState()
-      const compare = (key: string, found: ReadonlyMap<string, { toNumbers(): number[] }>) => {
+      const compare = (prefix: string, found: ReadonlyMap<string, { toNumbers(): number[] }>) => {
         for (const [weight, tensor] of found) {
-          const error = relativeError(tensor.toNumbers(), tensors.get(`steps/${key}/${weight}`)!.toNumbers())
+          const error = relativeError(tensor.toNumbers(), tensors.get(`${prefix}/${weight}`)!.toNumbers())
           assert.ok(error <= TOLERANCE, `${weight}: relative error ${error}`)
         }
       }
-      compare('param', training.parameters.unpack(state.get('theta')!.view() as Float32Array))
+      compare('steps/param', training.parameters.unpack(state.get('theta')!.view() as Float32Array))
+      compare('swa', training.parameters.unpack(average.mean().theta))
       const bn = state.get('bn')
       assert.is(bn !== undefined, training.statistics.length > 0)
-      if (bn) compare('buffer', training.statistics.unpack(bn.view() as Float32Array))
+      if (bn) compare('steps/buffer', training.statistics.unpack(bn.view() as Float32Array))
     } finally {
       await run.trainer.close()
     }
