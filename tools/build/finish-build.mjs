@@ -1,0 +1,11 @@
+/** Second half of `npm run build`: what tsc leaves undone. */
+
+import { chmod, cp } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+
+const path = name => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+
+// tsc takes generated code by its .d.ts and copies neither.
+await cp(path('src/serde/generated'), path('dist/serde/generated'), { recursive: true })
+// npm makes bin files executable when it installs a package, but not in a checkout.
+await chmod(path('dist/cli/main.js'), 0o755)
