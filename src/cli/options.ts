@@ -39,6 +39,12 @@ export const DATA_OPTIONS = {
     group: 'Data:',
     describe: 'npz: name of the array of targets; npy, IDX: path of the file of targets',
   },
+  'class-names': {
+    type: 'string',
+    group: 'Data:',
+    describe:
+      'names of classes 0, 1, ... as the model has them (default: those of the data, sorted): cat,dog',
+  },
   size: {
     type: 'string',
     group: 'Data:',
@@ -126,6 +132,7 @@ export interface DataArguments {
   readonly seed: number
   readonly inputs?: string | undefined
   readonly targets?: string | undefined
+  readonly classNames?: string | undefined
   readonly size?: string | undefined
   readonly preset?: PresetName | undefined
   readonly mean?: string | undefined
@@ -148,7 +155,7 @@ export interface WeightArguments {
 
 /** Which samples, and what becomes of them on the way to the model. */
 export function dataOptions(args: DataArguments): DataOptions {
-  const { split, targets, preset, mean, std, size, inputs, limit } = args
+  const { split, targets, preset, mean, std, size, inputs, limit, classNames } = args
   if ((mean === undefined) !== (std === undefined)) {
     throw new UsageError(`--${mean === undefined ? 'std' : 'mean'}: expected --mean and --std together`)
   }
@@ -160,7 +167,8 @@ export function dataOptions(args: DataArguments): DataOptions {
       targets,
       preset,
       limit: limit === undefined ? undefined : whole('--limit', limit),
-      inputs: inputs?.split(',').map(name => name.trim()),
+      inputs: inputs === undefined ? undefined : parseNames('--inputs', inputs),
+      classNames: classNames === undefined ? undefined : parseNames('--class-names', classNames),
       size: size === undefined ? undefined : parseSize(size),
       mean: mean === undefined ? undefined : parseNumbers('--mean', mean),
       std: std === undefined ? undefined : parseNumbers('--std', std).map(checkDeviation),
@@ -187,6 +195,12 @@ export function weightPatterns({ train, freeze, constant }: WeightArguments): We
 export function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const entries = Object.entries(options).filter(([, value]) => value !== undefined)
   return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
+function parseNames(option: string, text: string): string[] {
+  const names = text.split(',').map(name => name.trim())
+  if (names.every(name => name !== '') && new Set(names).size === names.length) return names
+  throw new UsageError(`${option}: expected different names separated by commas, found "${text}"`)
 }
 
 /** `1,2.5` -> [1, 2.5]. */

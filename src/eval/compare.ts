@@ -67,7 +67,7 @@ export async function evaluateModels(
     engine: engine.name,
     models: results,
     best: comparable ? ranked[0]!.model : null,
-    notes: dataset.notes,
+    notes: [...dataset.notes, ...plans.flatMap(plan => classNote(plan, dataset))],
   }
 }
 
@@ -91,6 +91,14 @@ async function planModel(path: string, { output }: EvaluationOptions): Promise<M
   } finally {
     await file.close()
   }
+}
+
+/** Labels are numbered by the classes that are there: where some are missing, the numbers may mean others. */
+function classNote({ path, shape }: ModelPlan, { classes, name }: Dataset): string[] {
+  const outputs = shape?.[1]
+  if (classes === null || typeof outputs !== 'number' || outputs <= classes.length || outputs < 2) return []
+  const known = `${name} has ${classes.length} classes, ${path} has ${outputs} outputs`
+  return [`${known}: output 0 is taken for "${classes[0]!}" and so on; --class-names says it otherwise`]
 }
 
 async function evaluateOne(

@@ -51,7 +51,7 @@ export class MetricsAccumulator {
   add(output: Tensor, targets: Tensor, count: number): void {
     const numbers = output.dtype === 'float32' ? (output.view() as Float32Array) : output.toNumbers()
     if (this.#task === 'classification') this.#addClasses(numbers, output.dims, targets, count)
-    else this.#addElements(numbers, output.size, targets, count)
+    else this.#addElements(numbers, output.dims, targets, count)
   }
 
   /** The metrics of everything added. */
@@ -117,10 +117,15 @@ export class MetricsAccumulator {
     }
   }
 
-  #addElements(output: ArrayLike<number>, size: number, targets: Tensor, count: number): void {
+  #addElements(output: ArrayLike<number>, dims: readonly number[], targets: Tensor, count: number): void {
     const wanted = targets.toNumbers()
-    if (wanted.length > size)
-      throw new InputError(`evaluate: the model gives ${size} values for ${wanted.length} targets`)
+    const given = sizeOf(dims.slice(1))
+    if ((dims[0] ?? 0) < count || wanted.length !== given * count) {
+      throw new InputError(
+        `evaluate: the model gives ${given} values for each sample, the data have ${wanted.length / count} targets`,
+        { cure: 'measure another output with --output, or use data with as many targets' },
+      )
+    }
     const sums = this.#sums
     sums.samples += count
     sums.elements += wanted.length

@@ -93,7 +93,10 @@ export function builder(yargs: Argv): Argv {
       '$0 average step-*.safetensors --into model.onnx -o averaged.onnx',
       'snapshots, into the model they came from',
     )
-    .example('$0 average a.partial b.partial -o averaged.onnx --into model.onnx', 'sums of several machines')
+    .example(
+      '$0 average sums-*.safetensors --into model.onnx -o averaged.onnx',
+      'partial averages of several machines',
+    )
 }
 
 export async function handler(args: AverageArguments): Promise<void> {

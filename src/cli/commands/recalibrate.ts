@@ -32,7 +32,7 @@ export function builder(yargs: Argv): Argv {
         type: 'string',
         demandOption: true,
         group: 'Data:',
-        describe: 'training data, labels are not used: folder of class folders, IDX, npz, npy, class JSON',
+        describe: 'training data: folder of class folders, IDX, npz, npy, class JSON',
       },
       ...DATA_OPTIONS,
       ...BATCH_NORM_OPTIONS,
