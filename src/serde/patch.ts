@@ -61,12 +61,14 @@ function wholeOf(source: ByteSource) {
 }
 
 function checkReplacement(layout: FileLayout, tensor: Tensor, elements: ByteSource, path: string): void {
-  const what = `tensor ${tensor.dtype}${formatShape(tensor.dims)}`
-  invariant(layout.places.has(tensor), `write patched: a ${what} that is not of ${path} is to be replaced`)
-  if (elements.byteLength === tensor.byteLength && tensor.dtype !== 'string') return
-  throw new InputError(
-    `${path}: ${what} takes ${tensor.byteLength} bytes, its replacement ${elements.name} has ${elements.byteLength}`,
-  )
+  const type = `${tensor.dtype}${formatShape(tensor.dims)}`
+  const place = layout.places.get(tensor)
+  invariant(place, `write patched: a tensor ${type} that is not of ${path} is to be replaced`)
+  const where = `${path}: ${place.label}: ${type}`
+  if (tensor.dtype === 'string') throw new InputError(`${where}: strings cannot be replaced`)
+  if (elements.byteLength === tensor.byteLength) return
+  const [expected, found] = [tensor.byteLength, elements.byteLength]
+  throw new InputError(`${where}: expected ${expected} bytes, its replacement ${elements.name} has ${found}`)
 }
 
 /** New elements in the field that held the old ones. */

@@ -10,6 +10,8 @@ import { tensorProtos } from './tensor-protos.ts'
 
 /** A tensor's message in the file, and where its elements are if they are in another. */
 export interface TensorPlace {
+  /** Names the tensor in messages, e.g. `initializer "w"`. */
+  readonly label: string
   readonly site: TensorSite
   readonly external: ByteRange | null
 }
@@ -27,7 +29,7 @@ export async function readTensors(
     const site = sites[markerOf(proto)]!
     const found = await readTensor(proto, site, context, label)
     TENSORS.set(proto, found)
-    places.set(found.tensor, { site, external: found.external })
+    places.set(found.tensor, { label, site, external: found.external })
   }
   return places
 }

@@ -6,15 +6,22 @@ import type { Tensor } from '../tensor/tensor.ts'
 import type { TensorPlace } from './read-tensors.ts'
 import { readChunks } from './segment.ts'
 
+interface SharedRange {
+  readonly label: string
+  readonly range: ByteRange
+  readonly elements: ByteSource | undefined
+}
+
 /** Fails when tensors that share bytes are not replaced alike. */
 export async function checkSharedRanges(
   places: ReadonlyMap<Tensor, TensorPlace>,
   replacements: ReadonlyMap<Tensor, ByteSource>,
   path: string,
 ): Promise<void> {
-  const ranges: { range: ByteRange; elements: ByteSource | undefined }[] = []
-  for (const [tensor, { external }] of places) {
-    if (external && external.length > 0) ranges.push({ range: external, elements: replacements.get(tensor) })
+  const ranges: SharedRange[] = []
+  for (const [tensor, { label, external }] of places) {
+    if (!external || external.length === 0) continue
+    ranges.push({ label, range: external, elements: replacements.get(tensor) })
   }
   const order = ({ source, offset, length }: ByteRange) => [source.name, offset, length] as const
   ranges.sort((a, b) => compare(order(a.range), order(b.range)))
@@ -39,16 +46,12 @@ function endOf({ offset, length }: ByteRange): number {
   return offset + length
 }
 
-async function checkAlike(
-  a: { range: ByteRange; elements: ByteSource | undefined },
-  b: { range: ByteRange; elements: ByteSource | undefined },
-  path: string,
-): Promise<void> {
+async function checkAlike(a: SharedRange, b: SharedRange, path: string): Promise<void> {
   const { source, offset, length } = b.range
-  const where = `${path}: two tensors share bytes ${offset} to ${offset + length} of ${source.name}`
   const same = a.range.offset === offset && a.range.length === length
   if (same && a.elements && b.elements && (await equalBytes(a.elements, b.elements))) return
-  throw new InputError(`${where}, and are to become different`, {
+  const bytes = `bytes ${offset} to ${offset + length} of ${source.name}`
+  throw new InputError(`${path}: ${a.label} and ${b.label} share ${bytes}, and are to become different`, {
     cure: 'give both the same new weights, or store the model with its weights inside first',
   })
 }

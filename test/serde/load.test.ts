@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert'
 import { capturesOf } from '../../src/ir/topology.ts'
 import {
   deserializeModel,
+  externalDataOf,
   loadModel,
   serializeModel,
   type DeserializeOptions,
@@ -100,6 +101,15 @@ test('functions: bodies, attribute references, overloads, own operator sets', as
       ['local', 1],
     ],
   )
+  await file.close()
+})
+
+test('the data files of a model', async () => {
+  const path = join(FIXTURES, 'external.onnx')
+  const file = await loadModel(path)
+  const { files, tensors } = externalDataOf(file)
+  assert.equal(files, [{ path: join(FIXTURES, 'external.data'), tensors: 3, bytes: 8012 }])
+  assert.is(tensors.size, 3)
   await file.close()
 })
 
