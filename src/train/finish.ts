@@ -102,7 +102,7 @@ export async function finish(
     ...(progress.best ? [{ name: 'best' as const, path: best, ...progress.best }] : []),
     { name: 'swa', path: swa, step: plan.steps, metrics: swaMetrics },
   ]
-  const selected = select(candidates, options.select)
+  const selected = select(candidates, plan.settings.select)
   const model = run.file('model.onnx')
   await copyModel(candidates.find(({ name }) => name === selected)!.path, model)
   const result: FinetuneResult = {

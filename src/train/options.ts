@@ -2,7 +2,7 @@
 
 import type { BatchNormMode } from '../batchnorm/index.ts'
 import type { Augment } from '../data/index.ts'
-import type { ImageOptions } from '../eval/loading.ts'
+import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import type { LossKind } from './losses.ts'
 import type { OptimizerSpec } from './optimizers.ts'
@@ -11,20 +11,9 @@ import type { ScheduleSpec } from './schedules.ts'
 /** Which weights the run delivers: the average; whatever validates best; or the average unless something beats it. */
 export type Select = 'swa' | 'best' | 'gate'
 
-export interface FinetuneOptions extends ImageOptions {
-  readonly model: string
-  readonly data: string
-  /** Validation data; by default a part of `data`: its own validation split, or `holdOut` of it. */
-  readonly val?: string
-  /** Share of `data` that validates, where there is nothing else. */
-  readonly holdOut: number
-  /** The run folder. */
-  readonly run: string
-  readonly epochs: number
-  readonly batchSize: number
-  readonly seed: number
+/** What is trained, and what is made of it; goes into the plan as it is. */
+export interface RunSettings {
   readonly optimizer: OptimizerSpec
-  readonly schedule: ScheduleSpec
   readonly loss: LossKind | 'auto'
   readonly labelSmoothing: number
   readonly ignoreIndex: number
@@ -32,12 +21,26 @@ export interface FinetuneOptions extends ImageOptions {
   readonly bnMode: BatchNormMode
   readonly dropout: boolean
   readonly select: Select
-  readonly augment: Partial<Augment>
   readonly patterns: WeightPatterns
   /** The output that the loss attaches to. */
   readonly output?: string
-  /** At most so many training samples, balanced over the classes. */
-  readonly limit?: number
+}
+
+export interface FinetuneOptions {
+  readonly model: string
+  readonly data: string
+  /** Validation data; by default a part of `data`: its own validation split, or a held-out share. */
+  readonly val?: string
+  /** Which samples, split how (`holdOut` 0: no validation), normalised how. */
+  readonly dataOptions: DataOptions
+  readonly augment: Partial<Augment>
+  /** The run folder. */
+  readonly run: string
+  readonly epochs: number
+  readonly batchSize: number
+  readonly seed: number
+  readonly schedule: ScheduleSpec
+  readonly settings: RunSettings
   /** Time between validations. */
   readonly evalEvery: string
   readonly threads?: number

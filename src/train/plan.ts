@@ -16,9 +16,9 @@ import { inputSpecs, transformsForInputs } from '../eval/loading.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
-import type { FinetuneOptions } from './options.ts'
+import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
-import { planSchedule, type SchedulePlan, type ScheduleSpec } from './schedules.ts'
+import { planSchedule, type SchedulePlan } from './schedules.ts'
 import { resolveLength, type RunLength } from './time.ts'
 
 export interface DataPlan extends DatasetSummary {
@@ -42,19 +42,7 @@ export interface FinetunePlan {
   readonly seed: number
   readonly schedule: SchedulePlan
   readonly evalEvery: number
-  readonly settings: Pick<
-    FinetuneOptions,
-    | 'optimizer'
-    | 'loss'
-    | 'labelSmoothing'
-    | 'ignoreIndex'
-    | 'batchNorm'
-    | 'bnMode'
-    | 'dropout'
-    | 'select'
-    | 'patterns'
-    | 'output'
-  >
+  readonly settings: RunSettings
 }
 
 export interface PlannedRun {
@@ -67,7 +55,7 @@ export interface PlannedRun {
 export async function planFinetune(file: ModelFile, options: FinetuneOptions): Promise<PlannedRun> {
   const { train, val } = await openData(options)
   const inputs = inputSpecs(file.model)
-  const transforms = transformsForInputs(train, inputs, options)
+  const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
   )
@@ -83,29 +71,6 @@ export async function planFinetune(file: ModelFile, options: FinetuneOptions): P
   }
   const length: RunLength = { epochs, batchesPerEpoch, batchSize }
   const schedule = planSchedule(options.schedule, length)
-  const {
-    optimizer,
-    loss,
-    labelSmoothing,
-    ignoreIndex,
-    batchNorm,
-    bnMode,
-    dropout,
-    select,
-    patterns,
-    output,
-  } = options
-  const settings = {
-    optimizer,
-    loss,
-    labelSmoothing,
-    ignoreIndex,
-    batchNorm,
-    bnMode,
-    dropout,
-    select,
-    patterns,
-  }
   const plan: FinetunePlan = {
     version: VERSION,
     model: { path: options.model, sha256: await sha256File(options.model) },
@@ -114,27 +79,26 @@ export async function planFinetune(file: ModelFile, options: FinetuneOptions): P
     transforms: { eval: transforms, train: augmented },
     ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
-    settings: { ...settings, ...(output === undefined ? {} : { output }) },
+    settings: options.settings,
   }
   return { plan, train, val }
 }
 
-/** The schedule of a run that says no more than its rates: constant, then SWALR over an epoch, snapshots each epoch. */
-export function defaultSchedule(lr: number, swaLr: number): ScheduleSpec {
-  const rate = { kind: 'swalr', lr: swaLr, anneal: '1ep', strategy: 'cos' } as const
-  return { lr, stepping: 'batch', base: { kind: 'constant' }, swa: { start: '0.6dur', rate } }
-}
-
-async function openData(options: FinetuneOptions): Promise<{ train: Dataset; val: Dataset | null }> {
-  const { data, val, holdOut, seed, limit } = options
-  const common = { seed, ...(limit === undefined ? {} : { limit }) }
+async function openData({
+  data,
+  val,
+  dataOptions,
+}: FinetuneOptions): Promise<{ train: Dataset; val: Dataset | null }> {
   if (val !== undefined) {
-    const train = await openDataset(data, { ...common, split: 'train' })
-    const classNames = train.classes ? { classNames: train.classes } : {}
-    return { train, val: await openDataset(val, { seed, ...classNames }) }
+    const train = await openDataset(data, { split: 'train', ...dataOptions })
+    const { seed = 0 } = dataOptions
+    return {
+      train,
+      val: await openDataset(val, { seed, ...(train.classes ? { classNames: train.classes } : {}) }),
+    }
   }
-  if (holdOut === 0) return { train: await openDataset(data, common), val: null }
-  const [train, held] = await openTrainAndVal(data, { ...common, holdOut })
+  if (dataOptions.holdOut === 0) return { train: await openDataset(data, dataOptions), val: null }
+  const [train, held] = await openTrainAndVal(data, dataOptions)
   return { train, val: held }
 }
 
