@@ -16,8 +16,8 @@ export const OUTLINE_LIMIT = 2 ** 29
 /** Messages in a file; a node, an attribute and a dimension are one each. They cost a few hundred bytes of memory. */
 export const MESSAGE_COUNT_LIMIT = 2 ** 22
 
-/** Fields in a file, elements of lists included. */
-export const FIELD_COUNT_LIMIT = 2 ** 25
+/** Fields in a file, elements of lists included; an unknown field, the dearest, costs some hundred bytes of memory. */
+export const FIELD_COUNT_LIMIT = 2 ** 24
 
 /** Elements of a tensor up to this many bytes are read at once; the rest stay in the file until somebody asks. */
 export const RESIDENT_LIMIT = 1024
