@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { modelWeights, type AveragePlan } from '../../src/averaging/index.ts'
+import type { AverageResult } from '../../src/eval/average-model.ts'
+import { loadModel } from '../../src/serde/index.ts'
+import { perturb, type Values } from '../averaging/support/checkpoints.ts'
+import { CLASSIFIER, inFolder, json, LINES, renderLines, ROOT, swa } from './support/cli.ts'
+
+const MODEL = 'fixtures/models/bn_cnn-ts/model.onnx'
+const COPIES = [1, 2, 3]
+
+async function copies(model: string, folder: string): Promise<{ paths: string[]; members: Values[] }> {
+  const paths = COPIES.map(i => join(folder, `copy-${i}.onnx`))
+  const members: Values[] = []
+  for (const i of COPIES) members.push(await perturb(join(ROOT, model), paths[i - 1]!, i))
+  return { paths, members }
+}
+
+async function weightsOf(path: string): Promise<Values> {
+  const file = await loadModel(path)
+  try {
+    const values: Values = new Map()
+    for (const { name, tensor, fixed } of modelWeights(file.model)) {
+      if (fixed === null) values.set(name, Float32Array.from((await tensor.load()).toNumbers()))
+    }
+    return values
+  } finally {
+    await file.close()
+  }
+}
+
+test('the average of copies is their mean, rounded once', () =>
+  inFolder(async folder => {
+    const { paths, members } = await copies(MODEL, folder)
+    const out = join(folder, 'averaged.onnx')
+    const result = await json<AverageResult>('average', ...paths, '-o', out)
+    assert.equal([result.method, result.members, result.path], ['mean', 3, out])
+    assert.match(result.warnings.join(), 'running statistics of 3 batch normalizations')
+    const averaged = await weightsOf(out)
+    assert.is(averaged.size, members[0]!.size)
+    for (const [name, values] of averaged) {
+      // Three float32 numbers of like size add up exactly in float64 but for the last bits.
+      const mean = values.map((_, i) => members.reduce((sum, member) => sum + member.get(name)![i]!, 0) / 3)
+      assert.equal(values, mean, name)
+    }
+  }))
+
+test('an output that exists is kept, unless --force says otherwise', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(MODEL, folder)
+    const out = join(folder, 'averaged.onnx')
+    assert.is((await swa('average', ...paths, '-o', out)).code, 0)
+    const before = await readFile(out)
+    const refused = await swa('average', ...paths.slice(1), '-o', out)
+    assert.is(refused.code, 2)
+    assert.match(refused.stderr, `error: --out: ${out} exists\n  help: name another file`)
+    assert.equal(await readFile(out), before)
+    assert.is((await swa('average', ...paths.slice(1), '-o', out, '--force')).code, 0)
+    assert.not.equal(await readFile(out), before)
+  }))
+
+test('--dry-run prints the plan and writes nothing; weights may be given', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(MODEL, folder)
+    const out = join(folder, 'averaged.onnx')
+    const plan = await json<AveragePlan>('average', ...paths, '--dry-run', '-o', out, '--weights', '1,1,2')
+    assert.equal([plan.method, plan.count], ['weighted mean', 4])
+    assert.not.ok(existsSync(out))
+  }))
+
+test('partial averages of parts give the bytes of the whole average', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(MODEL, folder)
+    const [whole, parts] = [join(folder, 'whole.onnx'), join(folder, 'parts.onnx')]
+    const sums = [join(folder, 'a.safetensors'), join(folder, 'b.safetensors')]
+    const done = await Promise.all([
+      swa('average', ...paths, '-o', whole),
+      swa('average', paths[2]!, '--partial', '-o', sums[0]!),
+      swa('average', paths[0]!, paths[1]!, '--partial', '-o', sums[1]!),
+    ])
+    assert.equal(
+      done.map(({ code }) => code),
+      [0, 0, 0],
+      done.map(({ stderr }) => stderr).join(),
+    )
+    const merged = await swa('average', ...sums, '--into', paths[0]!, '-o', parts)
+    assert.is(merged.code, 0, merged.stderr)
+    assert.equal(await readFile(parts), await readFile(whole))
+  }))
+
+test('with data, the average is recalibrated and compared with its members', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(CLASSIFIER, folder)
+    const data = await renderLines(join(folder, 'lines'), 6)
+    const out = join(folder, 'averaged.onnx')
+    const result = await json<AverageResult>(
+      ...['average', ...paths, '-o', out, '--data', data, '--val', data, ...LINES],
+    )
+    assert.is(result.recalibrated?.sites.length, 35)
+    assert.equal(result.warnings, [])
+    assert.equal(
+      result.evaluation?.models.map(({ model }) => model),
+      [...paths, out],
+    )
+    const { model } = await loadModel(out)
+    assert.equal([...model.metadata.keys()].slice(-2), ['swa_onnx.bn_mode', 'swa_onnx.bn_samples'])
+    assert.is(model.metadata.get('swa_onnx.count'), '3')
+  }))
+
+test('a result that does not fit its name is refused before any work', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(MODEL, folder)
+    const { code, stderr } = await swa('average', ...paths, '-o', join(folder, 'averaged.safetensors'))
+    assert.is(code, 2)
+    assert.match(stderr, 'the result is an ONNX model')
+    assert.match(stderr, 'help: give it a name that ends in .onnx')
+  }))
+
+test.run()

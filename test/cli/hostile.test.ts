@@ -1,0 +1,76 @@
+/** Wrong inputs: one line that says what was expected and found, the exit code, and nothing on stdout. */
+
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { CLASSIFIER, inFolder, LINES, renderLines, ROOT, swa } from './support/cli.ts'
+
+async function refuses(args: readonly string[], code: number, message: RegExp, cure?: string): Promise<void> {
+  const found = await swa(...args)
+  assert.is(found.code, code, found.stderr)
+  assert.is(found.stdout, '')
+  const [first, second, ...rest] = found.stderr.trimEnd().split('\n')
+  assert.match(first!, /^error: /)
+  assert.match(first!, message)
+  if (cure !== undefined) assert.match(second ?? '', `  help: ${cure}`)
+  assert.equal(rest, [], 'one line of error, one of help')
+}
+
+test('a file that is missing, a folder, no model, or cut off', () =>
+  inFolder(async folder => {
+    const cut = join(folder, 'cut.onnx')
+    await writeFile(cut, (await readFile(join(ROOT, CLASSIFIER))).subarray(0, 300_000))
+    await Promise.all([
+      refuses(['inspect', 'none.onnx'], 3, /read none\.onnx: ENOENT/),
+      refuses(['inspect', 'src'], 3, /read src: expected a regular file/),
+      refuses(['inspect', 'package.json'], 3, /package\.json: not a valid ONNX file/),
+      refuses(['inspect', cut, '--json'], 3, /cut\.onnx: not a valid ONNX file/, 'the file is truncated'),
+    ])
+  }))
+
+test('data that are missing, unlabelled, or of more classes than the model knows', () =>
+  inFolder(async folder => {
+    const data = await renderLines(join(folder, 'lines'), 2)
+    const evaluate = (path: string, ...more: string[]) => [
+      'evaluate',
+      CLASSIFIER,
+      '--data',
+      path,
+      ...LINES,
+      ...more,
+    ]
+    const image = await readFile(join(data, '0', '0000.png'))
+    const loose = join(folder, 'loose')
+    await mkdir(loose)
+    await writeFile(join(loose, 'a.png'), image)
+    await refuses(evaluate(join(folder, 'none')), 3, /none: no such file or folder/)
+    await refuses(evaluate(loose), 3, /expected a folder of class folders/, 'sort the 1 images')
+    await refuses(evaluate(data, '--output', 'y'), 2, /no output is called "y", found "softmax_0\.tmp_0"/)
+    await mkdir(join(data, '90'))
+    await writeFile(join(data, '90', 'a.png'), image)
+    await refuses(evaluate(data), 3, /has 3 classes, the model has 2 outputs/, 'leave out the classes')
+  }))
+
+test('a model without batch norms has nothing to recalibrate, and nothing is written', () =>
+  inFolder(async folder => {
+    const out = join(folder, 'out.onnx')
+    const mlp = 'fixtures/models/mlp-ts/model.onnx'
+    const data = join(folder, 'data')
+    await mkdir(data)
+    await writeFile(join(data, 'x.npy'), npy('<f4', [4, 4, 12], new Float32Array(4 * 48)))
+    await writeFile(join(data, 'y.npy'), npy('<i4', [4], new Int32Array([0, 1, 2, 3])))
+    await refuses(['recalibrate', mlp, '--data', data, '-o', out], 2, /no batch normalization with stored/)
+    await refuses(['recalibrate', mlp, '--data', data, '-o', join(folder, 'no', 'out.onnx')], 4, /no folder/)
+    await refuses(['inspect', mlp, '--train', 'nothing*'], 2, /--train "nothing\*" matches none of/)
+  }))
+
+/** An array as numpy writes it. */
+function npy(descr: string, shape: readonly number[], data: Float32Array | Int32Array): Buffer {
+  const dict = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`
+  const header = `${dict.padEnd(117)}\n`
+  const head = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length, 0])
+  return Buffer.concat([head, Buffer.from(header), Buffer.from(data.buffer)])
+}
+
+test.run()
