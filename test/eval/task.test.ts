@@ -1,0 +1,42 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Dataset } from '../../src/data/index.ts'
+import { checkClasses, chooseTask, isSingleOutput, measureFor } from '../../src/eval/task.ts'
+import type { Activation } from '../../src/passes/index.ts'
+import { errorOf } from '../support/errors.ts'
+
+const classes = { name: 'pets', targetKind: 'class', classes: ['cat', 'dog', 'emu'] } as unknown as Dataset
+const values = { name: 'ages', targetKind: 'values', classes: null } as unknown as Dataset
+
+const ROWS: readonly (readonly [Activation, single: boolean, Dataset, expected: string])[] = [
+  ['none', false, classes, 'classification logits'],
+  ['softmax', false, classes, 'classification probabilities'],
+  ['log_softmax', false, classes, 'classification log_probabilities'],
+  ['none', true, classes, 'multilabel logits'],
+  ['sigmoid', false, classes, 'multilabel sigmoid'],
+  ['sigmoid', false, values, 'multilabel sigmoid'],
+  ['none', false, values, 'regression values'],
+  ['softmax', false, values, 'regression values'],
+]
+
+for (const [activation, single, dataset, expected] of ROWS) {
+  test(`${activation}${single ? ', one output' : ''}, ${dataset.name}: ${expected}`, () => {
+    const { task, kind } = measureFor(chooseTask(activation, single, dataset), activation)
+    assert.is(`${task} ${kind}`, expected)
+  })
+}
+
+test('one number a sample is a single output', () => {
+  assert.equal([['n', 1], ['n'], ['n', 1, 1]].map(isSingleOutput), [true, true, true])
+  assert.equal([['n', 2], ['n', 'k'], null].map(isSingleOutput), [false, false, false])
+})
+
+test('a classifier must know every class of the data', async () => {
+  checkClasses(classes, 3)
+  checkClasses(values, 1)
+  const error = await errorOf(() => checkClasses(classes, 2))
+  assert.is(error.message, 'data: pets has 3 classes, the model has 2 outputs')
+  assert.is(error.exitCode, 3)
+})
+
+test.run()
