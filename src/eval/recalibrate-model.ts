@@ -96,10 +96,11 @@ export async function recalibrateModel(
   }
 }
 
-/** A batch size that leaves no single sample for the last batch: one number has no variance. */
+/** A batch size near the wanted one that leaves no single sample for the last batch: one number has no variance. */
 export function fittingBatchSize(samples: number, wanted: number): number {
-  for (let size = Math.min(wanted, samples); size > 1; size--) if (samples % size !== 1) return size
-  return Math.min(wanted, samples)
+  if (samples <= wanted || wanted === 1) return Math.min(wanted, samples)
+  for (let size = wanted; size > 1; size--) if (samples % size !== 1) return size
+  for (let size = wanted; ; size++) if (samples % size !== 1) return size
 }
 
 /**

@@ -4,6 +4,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { writeNpy } from '../support/npy.ts'
 import { CLASSIFIER, inFolder, LINES, renderLines, ROOT, swa } from './support/cli.ts'
 
 async function refuses(args: readonly string[], code: number, message: RegExp, cure?: string): Promise<void> {
@@ -58,19 +60,11 @@ test('a model without batch norms has nothing to recalibrate, and nothing is wri
     const mlp = 'fixtures/models/mlp-ts/model.onnx'
     const data = join(folder, 'data')
     await mkdir(data)
-    await writeFile(join(data, 'x.npy'), npy('<f4', [4, 4, 12], new Float32Array(4 * 48)))
-    await writeFile(join(data, 'y.npy'), npy('<i4', [4], new Int32Array([0, 1, 2, 3])))
+    await writeNpy(join(data, 'x.npy'), Tensor.of('float32', [4, 4, 12], new Float32Array(4 * 48)))
+    await writeNpy(join(data, 'y.npy'), Tensor.of('int32', [4], [0, 1, 2, 3]))
     await refuses(['recalibrate', mlp, '--data', data, '-o', out], 2, /no batch normalization with stored/)
     await refuses(['recalibrate', mlp, '--data', data, '-o', join(folder, 'no', 'out.onnx')], 4, /no folder/)
     await refuses(['inspect', mlp, '--train', 'nothing*'], 2, /--train "nothing\*" matches none of/)
   }))
-
-/** An array as numpy writes it. */
-function npy(descr: string, shape: readonly number[], data: Float32Array | Int32Array): Buffer {
-  const dict = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`
-  const header = `${dict.padEnd(117)}\n`
-  const head = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length, 0])
-  return Buffer.concat([head, Buffer.from(header), Buffer.from(data.buffer)])
-}
 
 test.run()
