@@ -229,7 +229,7 @@ export class Builder {
     return this.one('Slice', steps ? [...inputs, this.int64s(steps)] : inputs, { shape })
   }
 
-  /** Pads with a constant; `pads` holds all begins, then all ends, and may not be negative. */
+  /** Pads with a constant; `pads` holds all begins, then all ends. Negative ones cut off, where the engine can. */
   Pad(x: Value, pads: readonly number[], value = 0): Value {
     if (pads.every(pad => pad === 0)) return x
     const shape = x.shape.map((dim, i) => dim + pads[i]! + pads[i + x.rank]!)

@@ -7,7 +7,7 @@ import { sliceSpatial } from '../../../ops/spatial.ts'
 import { reachOf, windowAttributes, windowOf, type Window } from '../../../ops/window.ts'
 import { sizeOf } from '../../../tensor/shape.ts'
 import { tapKernels } from './constants.ts'
-import { depthwiseWeightGradByRows, everyColumnMeets } from './depthwise.ts'
+import { depthwiseWeightGradByRows, isRowWindow } from './depthwise.ts'
 import { isWinogradWindow, winogradShare, winogradWeightGrad } from './winograd.ts'
 import { WINOGRAD_SHARE } from './convolution-input-grad.ts'
 
@@ -31,10 +31,7 @@ export const convWeightGradForCpu: Lowering = context => {
   const window = windowOf(node, x.shape, dy.shape)
   const group = node.int('group', 1)
   const isDepthwise = group === x.shape[1]! && group === dy.shape[1]!
-  const straight = window.every(axis => axis.stride === 1 && axis.dilation === 1)
-  if (isDepthwise && straight && window.length === 2 && everyColumnMeets(window)) {
-    return [depthwiseWeightGradByRows(op, x, dy, window)]
-  }
+  if (isDepthwise && isRowWindow(window)) return [depthwiseWeightGradByRows(op, x, dy, window)]
   const wide = Math.min(x.shape[1]!, dy.shape[1]!) >= WINOGRAD_CHANNELS
   if (wide && isWinogradWindow(window, group) && winogradShare(window) <= WINOGRAD_SHARE) {
     return [winogradWeightGrad(op, x, dy, window)]
