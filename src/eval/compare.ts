@@ -1,6 +1,6 @@
 /** Evaluates model files on one data set, side by side. */
 
-import { openDataset, type Batch, type Dataset } from '../data/index.ts'
+import { openDataset, type Batch, type Dataset, type Transforms } from '../data/index.ts'
 import { findLogits, refuseQuantized } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { loadModel } from '../serde/index.ts'
@@ -31,6 +31,8 @@ export interface EvaluationContext {
 export interface EvaluatedModel extends Measure {
   readonly model: string
   readonly output: string
+  /** What became of each data field on its way into the model. */
+  readonly transforms: Readonly<Record<string, Transforms>>
   readonly metrics: Metrics
   readonly seconds: number
 }
@@ -121,5 +123,6 @@ async function evaluateOne(
     signal,
     onProgress: samples => onProgress?.(path, samples, dataset.length),
   })
-  return { model: path, output, ...measure, metrics, seconds: (performance.now() - start) / 1000 }
+  const seconds = (performance.now() - start) / 1000
+  return { model: path, output, ...measure, transforms, metrics, seconds }
 }

@@ -53,7 +53,10 @@ export async function findObstacles(
   if (!logits || !raised) return obstacles
 
   const trained = (await classifyWeights(model, patterns)).filter(({ trainable }) => trainable)
-  if (trained.length === 0) obstacles.push({ message: 'model: no weight is trained', cure: null })
+  if (trained.length === 0) {
+    const cure = model.functions.length > 0 ? 'inline its local functions with onnx.inliner first' : null
+    obstacles.push({ message: 'model: no weight is trained', cure })
+  }
   const half = trained.filter(({ dtype }) => dtype !== 'float32')
   if (half.length > 0) {
     const [first] = half

@@ -1,7 +1,7 @@
 /** A model file and data -> the same model with batch-norm statistics of these data. */
 
 import { recalibrate, type BatchNormMode, type RecalibrationReport } from '../batchnorm/index.ts'
-import { BatchLoader, openDataset, type Dataset } from '../data/index.ts'
+import { BatchLoader, openDataset, type Transforms } from '../data/index.ts'
 import type { Model } from '../ir/graph.ts'
 import { walkNodes } from '../ir/topology.ts'
 import { refuseQuantized } from '../passes/index.ts'
@@ -11,7 +11,7 @@ import { MemorySource, type ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { VERSION } from '../util/version.ts'
 import { bindInputs } from './feeds.ts'
-import { inputSpecs, transformsForInputs, type DataOptions } from './loading.ts'
+import { inputSpecs, transformsForInputs, type DataOptions, type InputSpec } from './loading.ts'
 
 export interface RecalibrateModelOptions {
   readonly model: string
@@ -48,6 +48,7 @@ export interface RecalibratedModel {
   readonly mode: BatchNormMode
   readonly data: { readonly name: string; readonly samples: number }
   readonly batchSize: number
+  readonly transforms: Readonly<Record<string, Transforms>>
   readonly samples: number
   readonly sites: readonly SiteSummary[]
   readonly notes: readonly string[]
@@ -67,7 +68,13 @@ export async function recalibrateModel(
     const dataset = await openDataset(data, dataOptions)
     const batchSize = fittingBatchSize(dataset.length, options.batchSize)
     const fixed = openBatchAxis(file.model)
-    const feeds = calibrationFeeds(dataset, inputs, batchSize, options, context.signal)
+    const transforms = transformsForInputs(dataset, inputs, dataOptions)
+    const loader = new BatchLoader(dataset, {
+      ...{ batchSize, seed: dataOptions.seed ?? 0, transforms },
+      // Folders list one class after the other, and a batch should look like the data.
+      ...{ mode: 'eval', shuffle: true },
+    })
+    const feeds = calibrationFeeds(loader, inputs, context.signal)
     const threads = options.threads === undefined ? {} : { threads: options.threads }
     const report = await recalibrate(file.model, bytes => engine.openRunner(bytes, threads), feeds, {
       mode,
@@ -87,7 +94,7 @@ export async function recalibrateModel(
           ]),
     ]
     return {
-      ...{ model: path, out, mode, batchSize, samples: report.samples, notes },
+      ...{ model: path, out, mode, batchSize, transforms, samples: report.samples, notes },
       data: { name: dataset.name, samples: dataset.length },
       sites: report.sites.map(summarize),
     }
@@ -123,19 +130,13 @@ function openBatchAxis(model: Model): number | null {
   return fixed
 }
 
-/** Every sample once, in a seeded order: folders list one class after the other, and a batch should look like the data. */
+/** Every sample once. */
 async function* calibrationFeeds(
-  dataset: Dataset,
-  inputs: ReturnType<typeof inputSpecs>,
-  batchSize: number,
-  { dataOptions = {} }: RecalibrateModelOptions,
+  loader: BatchLoader,
+  inputs: readonly InputSpec[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Feeds, void, undefined> {
-  const transforms = transformsForInputs(dataset, inputs, dataOptions)
-  const { seed = 0 } = dataOptions
-  const loader = new BatchLoader(dataset, { batchSize, seed, mode: 'eval', shuffle: true, transforms })
-  const ports = inputs.map(({ name, shape }) => ({ name, shape }))
-  for await (const batch of loader.batches(0, 0, signal)) yield bindInputs(batch.inputs, ports)
+  for await (const batch of loader.batches(0, 0, signal)) yield bindInputs(batch.inputs, inputs)
 }
 
 async function sourcesOf({ replacements }: RecalibrationReport): Promise<Map<Tensor, ByteSource>> {

@@ -1,6 +1,7 @@
 /** Results as text for people: aligned columns, the same facts as the JSON documents. */
 
 import { formatBytes, formatCount, formatTable } from '../util/format.ts'
+import type { ImageSize, Transforms } from '../data/index.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { EvaluationReport } from './compare.ts'
 import type { Inspection, InspectedWeight } from './inspect.ts'
@@ -19,10 +20,35 @@ export function describeEvaluation({ models, best, data }: EvaluationReport): st
     `${(metrics.samples / seconds).toPrecision(3)}/s`,
   ])
   const head = [...(marked ? [''] : []), 'model', ...names, 'speed']
-  const lines = [`${data.name}: ${formatCount(data.samples)} samples`, '', formatTable([head, ...rows])]
+  const inputs = new Set(models.flatMap(({ transforms }) => describeTransforms(transforms)))
+  const lines = [
+    `${data.name}: ${formatCount(data.samples)} samples`,
+    ...inputs,
+    '',
+    formatTable([head, ...rows]),
+  ]
   if (marked) lines.push('', '* best')
   return lines.join('\n')
 }
+
+/** A line for each data field: wrong sizes and normalisations are the usual reason for bad figures. */
+export function describeTransforms(transforms: Readonly<Record<string, Transforms>>): string[] {
+  return Object.entries(transforms).map(([field, spec]) => {
+    const name = /^\d+$/.test(field) ? `input ${field}` : `input "${field}"`
+    const normal = `mean ${spec.mean.join(', ')}, std ${spec.std.join(', ')}`
+    if (spec.kind === 'tensor') return `${name}: numbers as ${spec.dtype}, ${normal}`
+    const { resize, crop, divide } = spec
+    const steps = [
+      resize && ('short' in resize ? `short side to ${resize.short}` : `resized to ${sides(resize)}`),
+      crop && `centre ${sides(crop)}`,
+      divide === 1 ? null : `divided by ${divide}`,
+      normal,
+    ]
+    return `${name}: images, ${steps.filter(Boolean).join(', ')}`
+  })
+}
+
+const sides = ({ height, width }: ImageSize) => `${height}x${width}`
 
 /** Sites named before the rest is summed up. */
 const MOST_MOVED = 10
@@ -31,7 +57,7 @@ const MOST_MOVED = 10
 const moved = ({ meanDrift, varianceDrift }: SiteSummary) => meanDrift + Math.log(varianceDrift)
 
 export function describeRecalibration(report: RecalibratedModel): string {
-  const { sites, samples, batchSize, mode, out } = report
+  const { sites, samples, batchSize, mode, out, transforms } = report
   const sorted = [...sites].sort((a, b) => moved(b) - moved(a))
   const rows = sorted
     .slice(0, MOST_MOVED)
@@ -46,6 +72,7 @@ export function describeRecalibration(report: RecalibratedModel): string {
   const count = `${sites.length} batch normalization${sites.length === 1 ? '' : 's'}`
   return [
     `recalibrated ${count} on ${formatCount(samples)} samples, batches of ${batchSize}, ${mode} statistics`,
+    ...describeTransforms(transforms),
     '',
     formatTable([head, ...rows]),
     ...(rest > 0 ? [`and ${rest} that moved less`] : []),
@@ -82,7 +109,7 @@ export function describeInspection(inspection: Inspection, options: { weights: b
   return [
     ...facts.map(([name, fact], i) => `${(facts[i - 1]?.[0] === name ? '' : name).padEnd(width)}  ${fact}`),
     '',
-    `${inspection.operators.length} operators, ${formatCount(inspection.nodes)} nodes`,
+    `nodes: ${formatCount(inspection.nodes)}, operators: ${inspection.operators.length}`,
     formatTable(operators),
     ...(options.weights ? ['', 'weights', formatTable(weights.map(weightRow))] : []),
     '',

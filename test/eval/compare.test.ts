@@ -10,6 +10,7 @@ import { evaluateModels } from '../../src/eval/compare.ts'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { loadModel, saveModel } from '../../src/serde/index.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { InterruptedError } from '../../src/util/errors.ts'
 import { errorOf } from '../support/errors.ts'
 import { writeNpy } from '../support/npy.ts'
 import { readSafetensors } from '../support/safetensors.ts'
@@ -83,6 +84,15 @@ test('fewer classes than outputs are remarked on', () =>
     const { notes } = await evaluateModels(engine, { models, data, batchSize: 8, threads: 1 })
     assert.match(notes.join('\n'), 'has 3 classes, ')
     assert.match(notes.join('\n'), 'output 0 is taken for "0" and so on')
+  }))
+
+test('an abort ends an evaluation with its own exit code', () =>
+  inFolder(async data => {
+    await referenceData('bn_cnn-ts', data)
+    const models = [join(MODELS, 'bn_cnn-ts/model.onnx')]
+    const signal = AbortSignal.abort(new InterruptedError('interrupted'))
+    const options = { models, data, batchSize: 2, threads: 1 }
+    assert.is((await errorOf(evaluateModels(engine, options, { signal }))).exitCode, 130)
   }))
 
 test.run()
