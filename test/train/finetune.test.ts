@@ -1,0 +1,202 @@
+/** Whole runs on a small made-up data set: what they leave on disk, how they refuse, stop and deliver. */
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
+import { loadModel, openSafetensors } from '../../src/serde/index.ts'
+import { select, type Candidate } from '../../src/train/finish.ts'
+import { finetune, planRun } from '../../src/train/finetune.ts'
+import type { FinetuneEvent, FinetuneOptions } from '../../src/train/options.ts'
+import { writeDigits } from '../support/digits.ts'
+import { errorOf } from '../support/errors.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const MODEL = join(ROOT, 'fixtures/demo/digits_cnn.onnx')
+const folder = mkdtempSync(join(tmpdir(), 'swa-run-'))
+const data = writeDigits(join(folder, 'data'), 400)
+
+const OPTIONS: FinetuneOptions = {
+  model: MODEL,
+  data,
+  dataOptions: { holdOut: 0.2, seed: 0 },
+  augment: {},
+  run: join(folder, 'run'),
+  epochs: 4,
+  batchSize: 32,
+  seed: 1,
+  schedule: {
+    lr: 0.05,
+    stepping: 'batch',
+    base: { kind: 'constant' },
+    swa: { start: '2ep', rate: { kind: 'constant', lr: 0.02 } },
+  },
+  settings: {
+    optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 0 },
+    loss: 'auto',
+    labelSmoothing: 0,
+    ignoreIndex: -100,
+    batchNorm: 'train',
+    bnMode: 'exact',
+    dropout: true,
+    select: 'swa',
+    patterns: {},
+  },
+  evalEvery: '1ep',
+}
+
+const silent = { onEvent: () => undefined }
+
+test('a run leaves every file of the design, and the average is the mean of its snapshots', async () => {
+  const events: FinetuneEvent[] = []
+  const result = await finetune(cpuEngine(), OPTIONS, { onEvent: event => events.push(event) })
+  assert.equal(result.snapshots, [30, 40])
+  assert.equal(
+    result.candidates.map(({ name }) => name),
+    ['start', 'last', 'best', 'swa'],
+  )
+  assert.is(result.recalibrated?.sites, 6)
+  const { top1 } = result.candidates.find(({ name }) => name === 'swa')!.metrics!
+  assert.ok(top1! > 0.5, `accuracy ${top1!}: ten patterns that a CNN tells apart`)
+  const files = [
+    'averaged.onnx',
+    'average.safetensors',
+    'best.onnx',
+    'config.json',
+    'last.onnx',
+    'manifest.json',
+  ]
+  for (const name of [...files, 'metrics.jsonl', 'model.onnx'])
+    assert.ok(readdirSync(OPTIONS.run).includes(name), name)
+  assert.equal(readdirSync(join(OPTIONS.run, 'snapshots')).sort(), [
+    'step-30.safetensors',
+    'step-40.safetensors',
+  ])
+  assert.equal(
+    readdirSync(OPTIONS.run).filter(name => name.startsWith('.')),
+    [],
+  )
+  assert.is(events.filter(event => event.kind === 'step').length, 40)
+
+  const snapshots = await Promise.all(
+    [30, 40].map(step => openSafetensors(join(OPTIONS.run, 'snapshots', `step-${step}.safetensors`))),
+  )
+  const file = await loadModel(join(OPTIONS.run, 'averaged.onnx'))
+  try {
+    for (const value of file.model.graph.initializers) {
+      if (/running/.test(value.name)) continue
+      const [a, b] = await Promise.all(
+        snapshots.map(async s => (await s.tensors.get(value.name)!.load()).toNumbers()),
+      )
+      const mean = (await value.tensor!.load()).toNumbers()
+      // Two float32 numbers and their halved sum are exact in float64: one rounding is left.
+      assert.equal(
+        mean,
+        a!.map((x, i) => Math.fround((x + b![i]!) / 2)),
+        value.name,
+      )
+    }
+    assert.is(file.model.metadata.get('swa_onnx.method'), 'swa')
+    assert.is(file.model.metadata.get('swa_onnx.snapshots'), '[30,40]')
+  } finally {
+    await file.close()
+    for (const snapshot of snapshots) await snapshot.close()
+  }
+})
+
+test('running again trains no step and writes the same bytes', async () => {
+  const before = readFileSync(join(OPTIONS.run, 'averaged.onnx'))
+  const events: FinetuneEvent[] = []
+  await finetune(cpuEngine(), OPTIONS, { onEvent: event => events.push(event) })
+  assert.is(events.filter(event => event.kind === 'step').length, 0)
+  assert.equal(readFileSync(join(OPTIONS.run, 'averaged.onnx')), before)
+})
+
+test('another plan in the same folder is refused with the difference', async () => {
+  const other = { ...OPTIONS, settings: { ...OPTIONS.settings, labelSmoothing: 0.1 } }
+  const error = await errorOf(finetune(cpuEngine(), other, silent))
+  assert.is(error.exitCode, 2)
+  assert.match(error.message, /settings\.labelSmoothing: was 0, now 0\.1/)
+})
+
+test('a plan is the same whoever makes it, and touches nothing', async () => {
+  const run = join(folder, 'never')
+  const plan = await planRun({ ...OPTIONS, run })
+  assert.is(plan.steps, 40)
+  assert.is(plan.batchesPerEpoch, 10)
+  assert.not.ok(readdirSync(folder).includes('never'))
+  const { path: _, ...known } = (
+    JSON.parse(readFileSync(join(OPTIONS.run, 'config.json'), 'utf8')) as typeof plan
+  ).model
+  assert.is(known.sha256, plan.model.sha256)
+})
+
+test('a learning rate that diverges is one clear error; what was saved stays', async () => {
+  const { swa: _, ...rest } = OPTIONS.schedule
+  const schedule = { ...rest, lr: 1e30, swa: { start: '2ep', rate: { kind: 'base' } as const } }
+  const error = await errorOf(
+    finetune(cpuEngine(), { ...OPTIONS, run: join(folder, 'nan'), schedule }, silent),
+  )
+  assert.is(error.exitCode, 3)
+  assert.match(error.message, /^training: loss became NaN at step \d+$/)
+  assert.match(error.cure!, /lower the learning rate/)
+})
+
+test('more classes than outputs, and batches larger than the data, are refused', async () => {
+  const few = await errorOf(
+    finetune(cpuEngine(), { ...OPTIONS, run: join(folder, 'x'), batchSize: 1000 }, silent),
+  )
+  assert.match(few.message, /has 320 samples, expected at least one batch of 1000/)
+})
+
+test('Ctrl-C saves the state and exits with 130; the same command continues', async () => {
+  const run = join(folder, 'interrupted')
+  const start = () => {
+    const args = ['finetune', MODEL, '--data', data, '--run', run, '--epochs', '30', '--batch-size', '16']
+    const child = spawn(process.execPath, ['--import', 'tsx', join(ROOT, 'src/cli/main.ts'), ...args], {
+      cwd: ROOT,
+    })
+    let log = ''
+    child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()))
+    const ended = new Promise<number | null>(resolve => child.on('close', resolve))
+    return { child, ended, log: () => log }
+  }
+  const first = start()
+  first.child.stderr.on('data', () => {
+    if (!first.child.killed && first.log().includes('step ')) first.child.kill('SIGINT')
+  })
+  assert.is(await first.ended, 130, first.log())
+  assert.match(first.log(), /training was interrupted after step \d+ of 660; its state is saved/)
+  const second = start()
+  assert.is(await second.ended, 0, second.log())
+  assert.match(second.log(), /resuming .* after step [1-9]/)
+})
+
+test('select delivers what was asked for', () => {
+  const candidate = (name: Candidate['name'], top1: number): Candidate => {
+    return { name, path: name, step: 1, metrics: { samples: 100, loss: 1, top1 } }
+  }
+  const with_ = (start: number, last: number, best: number, swa: number) => [
+    candidate('start', start),
+    candidate('last', last),
+    candidate('best', best),
+    candidate('swa', swa),
+  ]
+  const rows = [
+    [with_(0.9, 0.5, 0.6, 0.4), 'swa', 'swa'],
+    [with_(0.9, 0.5, 0.6, 0.4), 'best', 'best'],
+    [with_(0.9, 0.5, 0.6, 0.4), 'gate', 'start'],
+    [with_(0.3, 0.5, 0.5, 0.5), 'gate', 'swa'],
+    [with_(0.3, 0.7, 0.5, 0.6), 'gate', 'last'],
+  ] as const
+  for (const [candidates, wanted, delivered] of rows) assert.is(select(candidates, wanted), delivered)
+})
+
+test.after(() => {
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test.run()
