@@ -14,6 +14,7 @@ export {
   type RecalibrateModelOptions,
 } from './eval/recalibrate-model.ts'
 export { evaluateModels, type EvaluationOptions, type EvaluationReport } from './eval/compare.ts'
+export { calibrateFile, type Calibration, type CalibrationSettings } from './eval/calibrate.ts'
 export { inspectModel, type InspectOptions, type Inspection } from './eval/inspect.ts'
 export type { Metrics, OutputKind, Task } from './eval/metrics.ts'
 export type { DataOptions, ImageOptions } from './eval/loading.ts'

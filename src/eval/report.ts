@@ -5,7 +5,8 @@ import type { ImageSize, Transforms } from '../data/index.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { EvaluationReport } from './compare.ts'
 import type { Inspection, InspectedWeight } from './inspect.ts'
-import type { RecalibratedModel, SiteSummary } from './recalibrate-model.ts'
+import type { SiteSummary } from './calibrate.ts'
+import type { RecalibratedModel } from './recalibrate-model.ts'
 import { metricCells } from './score.ts'
 
 /** One row a model; `*` marks the best. */
