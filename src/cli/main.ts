@@ -2,11 +2,18 @@
 /** The entry point: parse, run one command, report its error, set the exit code. */
 
 import { hideBin } from 'yargs/helpers'
-import { messageOf, SwaError } from '../util/errors.ts'
+import { EnvironmentError, messageOf, SwaError } from '../util/errors.ts'
 import { buildYargs } from './yargs.ts'
 import { Terminal } from './terminal.ts'
 
 const terminal = new Terminal({ json: false })
+
+// A reader that leaves early (`| head`) is no error, and must not stop a run; a full disk is one.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') report(new EnvironmentError(`write the result: ${messageOf(error)}`))
+  })
+}
 
 try {
   await buildYargs(hideBin(process.argv)).parseAsync()

@@ -1,6 +1,6 @@
 /** Checks of the output path before the work begins, so that an hour's work never ends in a refusal. */
 
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, realpathSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { EnvironmentError, UsageError } from '../util/errors.ts'
 
@@ -12,7 +12,7 @@ export interface OutputArguments {
 
 /** Refuses an output that exists (unless forced), that is one of the inputs, or whose folder does not. */
 export function checkOutput({ out, force }: OutputArguments, inputs: readonly string[]): void {
-  const same = inputs.find(input => resolve(input) === resolve(out))
+  const same = inputs.find(input => placeOf(input) === placeOf(out))
   if (same !== undefined) throw new UsageError(`--out: ${out} is an input`, { cure: 'name another file' })
   const folder = dirname(out)
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
@@ -23,4 +23,9 @@ export function checkOutput({ out, force }: OutputArguments, inputs: readonly st
     throw new UsageError(`--out: ${out} is a folder, expected the name of a file`)
   if (!force)
     throw new UsageError(`--out: ${out} exists`, { cure: 'name another file, or overwrite it with --force' })
+}
+
+/** Where a path leads, links followed as far as there is a file. */
+function placeOf(path: string): string {
+  return existsSync(path) ? realpathSync(path) : resolve(path)
 }

@@ -1,5 +1,6 @@
 /** Wrong inputs: one line that says what was expected and found, the exit code, and nothing on stdout. */
 
+import { spawn } from 'node:child_process'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -66,5 +67,14 @@ test('a model without batch norms has nothing to recalibrate, and nothing is wri
     await refuses(['recalibrate', mlp, '--data', data, '-o', join(folder, 'no', 'out.onnx')], 4, /no folder/)
     await refuses(['inspect', mlp, '--train', 'nothing*'], 2, /--train "nothing\*" matches none of/)
   }))
+
+test('a reader that leaves early is no error', async () => {
+  const command = `"${process.execPath}" --import tsx src/cli/main.ts inspect ${CLASSIFIER} --json | true`
+  const child = spawn('sh', ['-c', command], { cwd: ROOT, stdio: ['ignore', 'ignore', 'pipe'] })
+  let stderr = ''
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()))
+  await new Promise(resolve => child.on('close', resolve))
+  assert.is(stderr, '')
+})
 
 test.run()
