@@ -53,6 +53,38 @@ test('and gives the same numbers, however small or large the activation', async 
   }
 })
 
+const relu6Gradient = (bound: number) =>
+  graphOf((op, x, dy) => {
+    const y = op.one('Clip', [x, op.scalar(0), op.scalar(bound)], { shape: x.shape })
+    return op.Where(op.Equal(x, y), dy, op.scalar(0))
+  })
+
+test('the gate of a ReLU6 gradient becomes a product that reads the activation alone', async () => {
+  const graph = relu6Gradient(6)
+  toFastForms(graph)
+  assert.equal(
+    graph.nodes.map(node => node.opType),
+    ['Clip', 'Sub', 'Mul', 'HardSigmoid', 'Mul'],
+  )
+  const feeds = {
+    x: Tensor.of('float32', [4], [-1, 1e-20, 5.999999, 7]),
+    dy: Tensor.of('float32', [4], [3, 4, 5, -6]),
+  }
+  for (const each of [relu6Gradient(6), graph]) {
+    const [found] = Object.values(await runModel(new Model(each, 8, new Map([['', 18]])), feeds))
+    assert.equal(found!.toNumbers().map(Math.abs), [0, 4, 5, 0])
+  }
+})
+
+test('the gate of another Clip stays', () => {
+  const graph = relu6Gradient(5)
+  toFastForms(graph)
+  assert.equal(
+    graph.nodes.map(node => node.opType),
+    ['Clip', 'Equal', 'Where'],
+  )
+})
+
 const kept: Record<string, (op: Builder, x: Value, dy: Value) => Value> = {
   'a condition on something else than a Relu': (op, x, dy) =>
     op.Where(op.Greater(x, op.scalar(0)), dy, op.scalar(0)),

@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { cpuEngine, lowerForCpu } from '../../src/runtime/ort-cpu/engine.ts'
 import type { Trainer } from '../../src/runtime/engine.ts'
-import { deserializeModel } from '../../src/serde/index.ts'
+import { loadModel } from '../../src/serde/index.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { initialState } from '../../src/train/initial-state.ts'
 import { prepareTraining } from '../../src/train/prepare.ts'
@@ -82,9 +82,8 @@ async function work(folder: string): Promise<void> {
     return result
   }
   const engine = cpuEngine()
-  const bytes = readFileSync(join(folder, 'model.onnx'))
-  const model = await timed('read', () => deserializeModel(bytes, 'model'))
-  const graph = await timed('prepare', () => prepareTraining(engine, model, { batchSize: batch }))
+  const file = await timed('read', () => loadModel(join(folder, 'model.onnx')))
+  const graph = await timed('prepare', () => prepareTraining(engine, file.model, { batchSize: batch }))
   const training = await timed('program', () =>
     buildProgram(graph, {
       loss: { kind: 'cross-entropy' },
@@ -93,7 +92,7 @@ async function work(folder: string): Promise<void> {
       dropout: false,
     }),
   )
-  // Done again inside openTrainer: here only to know its share.
+  // This is done again inside openTrainer: here only to know its share.
   const lowered = await timed('(lowering)', () => lowerForCpu(training.program))
   const profile = options.profile ? { profile: options.profile } : {}
   const trainer = await timed('open', () =>
@@ -112,6 +111,7 @@ async function work(folder: string): Promise<void> {
     ])
   for await (const _line of createInterface({ input: process.stdin })) say(await stepOf(trainer, feeds()))
   await trainer.close()
+  await file.close()
 }
 
 async function stepOf(trainer: Trainer, feeds: Map<string, Tensor>): Promise<StepResult> {
