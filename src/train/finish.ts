@@ -2,12 +2,10 @@
 
 import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
-import { recalibrate, type RecalibrationReport } from '../batchnorm/index.ts'
-import { bindInputs } from '../eval/feeds.ts'
+import { calibrateFile, type Calibration } from '../eval/calibrate.ts'
 import type { Metrics } from '../eval/metrics.ts'
 import { findBatchNorms } from '../passes/index.ts'
 import { loadModel, writePatched } from '../serde/index.ts'
-import { MemorySource } from '../tensor/source.ts'
 import { InputError } from '../util/errors.ts'
 import { writeFileAtomic } from '../util/files.ts'
 import { VERSION } from '../util/version.ts'
@@ -15,7 +13,7 @@ import type { FinetuneContext, FinetuneOptions, Select } from './options.ts'
 import { planDigest } from './plan.ts'
 import { loadState, sha256File, type RunFolder } from './run-folder.ts'
 import { scoreOf } from '../eval/score.ts'
-import { evaluationBatches, type TrainingSession } from './session.ts'
+import type { TrainingSession } from './session.ts'
 import type { Training } from './training.ts'
 import { readSnapshot, weightsOfState, writeModelWith, type Weights } from './weights.ts'
 
@@ -143,7 +141,7 @@ async function writeAverage(
   path: string,
   metadata: ReadonlyMap<string, string>,
   context: FinetuneContext,
-): Promise<RecalibrationReport | null> {
+): Promise<Calibration | null> {
   const { plan, file, graph, training, engine, calibration } = session
   const weights: Weights = new Map([...training.parameters.unpack(mean.theta), ...mean.buffers])
   if (plan.settings.batchNorm === 'frozen' || findBatchNorms(file.model).length === 0) {
@@ -154,46 +152,23 @@ async function writeAverage(
   await writeModelWith(file, graph, weights, stale, metadata)
   const averaged = await loadModel(stale)
   try {
-    const ports = averaged.model.graph.feeds.map(({ name, type }) => ({
-      name,
-      shape: type?.kind === 'tensor' ? (type.shape ?? []) : [],
-    }))
-    const batches = calibrationBatches(session, ports, context.signal)
-    const report = await recalibrate(averaged.model, bytes => engine.openRunner(bytes), batches, {
+    const settings = {
+      out: path,
       mode: plan.settings.bnMode,
-      onProgress: ({ samples }) =>
-        context.onEvent({
-          kind: 'progress',
-          label: 'recalibrate',
-          done: samples,
-          total: calibration.length,
-          unit: 'samples',
-        }),
-      ...(context.signal ? { signal: context.signal } : {}),
+      batchSize: plan.batchSize,
+      seed: plan.seed,
+      transforms: plan.transforms.eval,
+    }
+    return await calibrateFile(engine, averaged, calibration, settings, {
+      onProgress: (done, total) =>
+        context.onEvent({ kind: 'progress', label: 'recalibrate', done, total, unit: 'samples' }),
+      signal: context.signal,
     })
-    const replacements = new Map(
-      [...report.replacements].map(
-        ([old, tensor]) => [old, new MemorySource(tensor.data as Uint8Array)] as const,
-      ),
-    )
-    await writePatched(averaged, path, replacements, new Map([['swa_onnx.bn_mode', plan.settings.bnMode]]))
-    return report
   } finally {
     await averaged.close()
     await rm(stale, { force: true })
     await rm(`${stale}.data`, { force: true })
   }
-}
-
-async function* calibrationBatches(
-  session: TrainingSession,
-  ports: readonly { name: string; shape: readonly (number | string | null)[] }[],
-  signal: AbortSignal | undefined,
-) {
-  const fixed = ports[0]?.shape[0]
-  const batches = evaluationBatches(session, session.calibration, signal)
-  for await (const batch of batches(typeof fixed === 'number' ? fixed : null))
-    yield bindInputs(batch.inputs, ports)
 }
 
 /** A model and its external data under another name; the data file of our writer is named after the model. */
