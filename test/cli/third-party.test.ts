@@ -10,6 +10,8 @@ import type { RecalibratedModel } from '../../src/eval/recalibrate-model.ts'
 import { printGraph } from '../../src/ir/print.ts'
 import { findBatchNorms, tensorOf, weightOrigins } from '../../src/passes/index.ts'
 import { loadModel } from '../../src/serde/index.ts'
+import type { FinetuneResult } from '../../src/train/finish.ts'
+import type { MetricsLine } from '../../src/train/metrics-log.ts'
 import { CLASSIFIER, inFolder, json, LINES, renderLines, ROOT, swa } from './support/cli.ts'
 
 test('inspect shows operators, weights in Constant nodes, batch norms and the Softmax before the output', async () => {
@@ -72,6 +74,47 @@ test('recalibrate writes a model that differs in statistics and metadata only; e
       assert.ok(metrics.top1! > 0.5, `top-1 ${metrics.top1!}`)
     }
     assert.ok(best === CLASSIFIER || best === out)
+  }))
+
+test('ten steps of finetune: the loss falls, and the written model differs in weights only', () =>
+  inFolder(async folder => {
+    const data = await renderLines(join(folder, 'lines'), 40)
+    const run = join(folder, 'run')
+    const lengths = [
+      '--epochs',
+      '5',
+      '--batch-size',
+      '36',
+      '--swa-start',
+      '3ep',
+      '--anneal',
+      '0ba',
+      '--eval-every',
+      '5ep',
+    ]
+    const rates = ['--optimizer', 'adamw', '--lr', '5e-4', '--bn', 'frozen']
+    const { steps, model } = await json<FinetuneResult>(
+      ...['finetune', CLASSIFIER, '--data', data, '--run', run, ...lengths, ...rates, ...LINES],
+    )
+    assert.is(steps, 10)
+    const log = await readFile(join(run, 'metrics.jsonl'), 'utf8')
+    const lines = log
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as MetricsLine)
+    const losses = lines.filter(({ split }) => split === 'train').map(({ metrics }) => metrics.loss!)
+    assert.is(losses.length, 5)
+    assert.ok(losses.at(-1)! < 0.7 * losses[0]!, `losses by epoch: ${losses.join(', ')}`)
+    const [a, b] = [await loadModel(join(ROOT, CLASSIFIER)), await loadModel(model)]
+    try {
+      assert.is(printGraph(b.model.graph), printGraph(a.model.graph))
+      assert.ok([...b.model.metadata.keys()].every(key => key.startsWith('swa_onnx.')))
+    } finally {
+      await a.close()
+      await b.close()
+    }
+    const { models } = await json<EvaluationReport>('evaluate', model, '--data', data, ...LINES)
+    assert.ok(Number.isFinite(models[0]!.metrics.loss))
   }))
 
 /** Same bytes but for the elements of running statistics, and metadata at the end. */
