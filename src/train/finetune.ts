@@ -1,10 +1,10 @@
 /** A whole fine-tuning run: plan, train under the schedule with snapshots, then average, recalibrate, compare, select. */
 
 import type { Engine } from '../runtime/engine.ts'
-import { loadModel } from '../serde/index.ts'
+import { loadModel, type ModelFile } from '../serde/index.ts'
 import { finish, type FinetuneResult } from './finish.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
-import { planFinetune, type FinetunePlan } from './plan.ts'
+import { PLACES, planFinetune, type FinetunePlan, type PlannedRun } from './plan.ts'
 import { openRunFolder, RunFolder } from './run-folder.ts'
 import { openSession } from './session.ts'
 import { Training } from './training.ts'
@@ -29,24 +29,40 @@ export async function finetune(
   try {
     const planned = await planFinetune(file, options)
     const run = new RunFolder(options.run)
-    const { resumed } = await openRunFolder(run, planned.plan)
-    const session = await openSession(engine, file, planned, options.threads)
+    const { resumed, release } = await openRunFolder(run, planned.plan, PLACES)
     try {
-      for (const message of [...planned.train.notes, ...session.graph.notes])
-        context.onEvent({ kind: 'note', message })
-      const training = await Training.open(run, session, options, context)
-      if (resumed)
-        context.onEvent({
-          kind: 'note',
-          message: `resuming ${run.path} after step ${training.progress.step}`,
-        })
-      await training.run()
-      await session.trainer.close()
-      return await finish(run, session, training, options, context)
+      return await train(engine, file, planned, run, resumed, options, context)
     } finally {
-      await session.trainer.close()
+      await release()
     }
   } finally {
     await file.close()
+  }
+}
+
+async function train(
+  engine: Engine,
+  file: ModelFile,
+  planned: PlannedRun,
+  run: RunFolder,
+  resumed: boolean,
+  options: FinetuneOptions,
+  context: FinetuneContext,
+): Promise<FinetuneResult> {
+  const session = await openSession(engine, file, planned, options.threads)
+  try {
+    for (const message of [...planned.train.notes, ...session.graph.notes])
+      context.onEvent({ kind: 'note', message })
+    const training = await Training.open(run, session, options, context)
+    if (resumed)
+      context.onEvent({
+        kind: 'note',
+        message: `resuming ${run.path} after step ${training.progress.step}`,
+      })
+    await training.run()
+    await session.trainer.close()
+    return await finish(run, session, training, options, context)
+  } finally {
+    await session.trainer.close()
   }
 }

@@ -111,7 +111,13 @@ function dataPlan(dataset: Dataset): DataPlan {
   return { ...summarizeDataset(dataset), fingerprint: fingerprintDataset(dataset) }
 }
 
-/** A short name of a plan, for metadata. */
+/** Entries of a plan that say where things lie; what they are, their hashes say. */
+export const PLACES = ['model.path', 'train.name', 'train.notes', 'val.name', 'val.notes'] as const
+
+/** A short name of a plan, for metadata: the same wherever model and data lie. */
 export function planDigest(plan: FinetunePlan): string {
-  return createHash('sha256').update(JSON.stringify(plan)).digest('hex').slice(0, 16)
+  const placeless = (data: DataPlan | null) => data && { ...data, name: '', notes: [] }
+  const { model, train, val } = plan
+  const known = { ...plan, model: model.sha256, train: placeless(train), val: placeless(val) }
+  return createHash('sha256').update(JSON.stringify(known)).digest('hex').slice(0, 16)
 }

@@ -11,7 +11,8 @@ import type { Metrics } from '../eval/metrics.ts'
 import { openSafetensors, writeSafetensors } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
-import { sweepTemporaryFiles, writeFileAtomic } from '../util/files.ts'
+import { sweepTemporaryFiles, writeError, writeFileAtomic } from '../util/files.ts'
+import { lockFolder } from '../util/lock.ts'
 
 /** Names inside a run folder. */
 export class RunFolder {
@@ -70,32 +71,66 @@ interface StateManifest {
 
 const GENERATION = /^manifest-(\d+)\.json$/
 
+export interface OpenedRun {
+  /** Whether there was a run already. */
+  readonly resumed: boolean
+  /** Lets others work in the folder. */
+  readonly release: () => Promise<void>
+}
+
 /**
- * Makes a run folder, or opens one for resuming.
+ * Makes a run folder, or opens one for resuming; nobody else may work in it until it is released.
  *
- * @param config the resolved plan; a folder that holds another one is refused, with the difference shown
- * @returns whether there was a run already
+ * @param config the resolved plan; a folder in which another one was trained is refused, with the difference shown
+ * @param ignored entries of the plan that say where things lie, not what they are: `model.path`
  */
-export async function openRunFolder(run: RunFolder, config: unknown): Promise<{ resumed: boolean }> {
-  await mkdir(run.snapshots, { recursive: true })
-  await mkdir(run.state, { recursive: true })
-  for (const folder of [run.path, run.snapshots, run.state]) await sweepTemporaryFiles(folder)
-  const text = `${JSON.stringify(config, null, 2)}\n`
-  if (!existsSync(run.config)) {
-    await writeFileAtomic(run.config, text)
-    return { resumed: false }
+export async function openRunFolder(
+  run: RunFolder,
+  config: unknown,
+  ignored: readonly string[] = [],
+): Promise<OpenedRun> {
+  try {
+    await mkdir(run.snapshots, { recursive: true })
+    await mkdir(run.state, { recursive: true })
+  } catch (error) {
+    throw writeError(run.path, error)
   }
-  const known = parseJson(await readFile(run.config, 'utf8'), run.config)
-  const differences = differencesOf(known, JSON.parse(text), '')
-  if (differences.length > 0) {
-    throw new UsageError(
-      `run ${run.path}: the folder holds a run with another plan:\n  ${differences.join('\n  ')}`,
-      {
-        cure: 'give the options of that run to resume it, or another --run folder to start anew',
-      },
+  const release = await lockFolder(run.path)
+  try {
+    for (const folder of [run.path, run.snapshots, run.state]) await sweepTemporaryFiles(folder)
+    return { resumed: await openConfig(run, `${JSON.stringify(config, null, 2)}\n`, ignored), release }
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+/** Writes config.json, or compares with what is there; returns whether it was there. */
+async function openConfig(run: RunFolder, text: string, ignored: readonly string[]): Promise<boolean> {
+  if (existsSync(run.config)) {
+    const known = parseJson(await readFile(run.config, 'utf8'), run.config)
+    const differences = differencesOf(known, JSON.parse(text), '').filter(
+      difference => !ignored.some(path => difference.startsWith(path)),
     )
+    if (differences.length === 0) return true
+    // A command that failed before its first step leaves its plan behind, but no run.
+    if (!(await isEmpty(run))) {
+      throw new UsageError(
+        `run ${run.path}: the folder holds a run with another plan: ${differences.join('; ')}`,
+        {
+          cure: 'give the options of that run to resume it, or another --run folder to start anew',
+        },
+      )
+    }
   }
-  return { resumed: true }
+  await writeFileAtomic(run.config, text)
+  return false
+}
+
+/** Whether nothing was trained in the folder. */
+async function isEmpty(run: RunFolder): Promise<boolean> {
+  const files = [...(await readdir(run.state)), ...(await readdir(run.snapshots))]
+  return files.length === 0 && !existsSync(run.manifest)
 }
 
 /** `path: was X, now Y` for each leaf in which two JSON values differ. */
@@ -138,6 +173,8 @@ export async function saveState(
 export interface SavedState {
   readonly progress: Progress
   readonly tensors: Map<string, Tensor>
+  /** Newer files that are damaged or missing, so that an older generation was taken. */
+  readonly damaged: readonly string[]
   /** Path of a file written by `writeMore`. */
   path(name: string): string
 }
@@ -146,15 +183,13 @@ export interface SavedState {
 export async function loadState(run: RunFolder): Promise<SavedState | null> {
   const damaged: string[] = []
   for (const step of await listGenerations(run)) {
-    const manifest = parseJson(
-      await readFile(join(run.state, `manifest-${step}.json`), 'utf8'),
-      run.state,
-    ) as StateManifest
-    const wrong: string[] = []
-    for (const [name, hash] of Object.entries(manifest.files)) {
-      const path = join(run.state, name)
-      if (!existsSync(path) || (await sha256File(path)) !== hash) wrong.push(name)
+    const name = `manifest-${step}.json`
+    const manifest = parseManifest(await readFile(join(run.state, name), 'utf8'), step)
+    if (manifest === null) {
+      damaged.push(name)
+      continue
     }
+    const wrong = await damagedFiles(run, manifest)
     if (wrong.length > 0) {
       damaged.push(...wrong)
       continue
@@ -162,15 +197,45 @@ export async function loadState(run: RunFolder): Promise<SavedState | null> {
     return {
       progress: manifest.progress,
       tensors: await readAll(join(run.state, `tensors-${step}.safetensors`)),
+      damaged,
       path: name => join(run.state, `${name}-${step}.safetensors`),
     }
   }
-  if (damaged.length > 0) {
-    throw new InputError(`run ${run.path}: the saved state is damaged: ${damaged.join(', ')}`, {
+  const lost = damaged.length > 0 ? `damaged: ${damaged.join(', ')}` : await missingState(run)
+  if (lost) {
+    throw new InputError(`run ${run.path}: the saved state is ${lost}`, {
       cure: 'start anew in another --run folder; the snapshots in this one can still be averaged',
     })
   }
   return null
+}
+
+/** What speaks of a state where none is left; null in a folder without a run. A first snapshot comes before its state. */
+async function missingState(run: RunFolder): Promise<string | null> {
+  const snapshots = (await readdir(run.snapshots)).length
+  if (snapshots < 2 && !existsSync(run.manifest)) return null
+  return `missing, ${run.snapshots} holds ${snapshots} snapshots`
+}
+
+async function damagedFiles(run: RunFolder, manifest: StateManifest): Promise<string[]> {
+  const wrong: string[] = []
+  for (const [name, hash] of Object.entries(manifest.files)) {
+    const path = join(run.state, name)
+    if (!existsSync(path) || (await sha256File(path)) !== hash) wrong.push(name)
+  }
+  return wrong
+}
+
+/** The manifest of a generation; null if it is none. */
+function parseManifest(text: string, step: number): StateManifest | null {
+  try {
+    const manifest = JSON.parse(text) as Partial<StateManifest> | null
+    const { progress, files } = manifest ?? {}
+    const whole = progress?.step === step && files?.[`tensors-${step}.safetensors`] !== undefined
+    return whole ? { progress, files } : null
+  } catch {
+    return null
+  }
 }
 
 /** Removes what a killed run left behind its last saved state: later snapshots and lines of the metrics log. */

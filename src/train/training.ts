@@ -1,11 +1,13 @@
 /** The training part of a run: the loop's stops, where it logs, validates, takes snapshots and saves what resume needs. */
 
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { graphFingerprint, RunningAverage } from '../averaging/index.ts'
 import { evaluateModel } from '../eval/evaluate.ts'
 import { evaluationSource } from '../eval/inference-form.ts'
 import type { Metrics } from '../eval/metrics.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import { InputError } from '../util/errors.ts'
 import { initialState } from './initial-state.ts'
 import { runLoop } from './loop.ts'
 import { MetricsLog } from './metrics-log.ts'
@@ -60,6 +62,11 @@ export class Training {
     const shared = { segments: training.parameters.segments, fingerprint: await graphFingerprint(file.model) }
     const saved = await loadState(run)
     const progress = saved?.progress ?? NEW_RUN
+    if (saved && saved.damaged.length > 0) {
+      const message = `run ${run.path}: damaged or missing in state/: ${saved.damaged.join(', ')}; the state before it, after step ${progress.step}, is taken`
+      context.onEvent({ kind: 'warning', message })
+    }
+    checkBest(run, progress)
     await rewind(run, progress)
     await trainer.writeState(saved?.tensors ?? (await initialState(graph, training)))
     const average =
@@ -201,6 +208,14 @@ export class Training {
     }
     this.#context.onEvent({ kind: 'snapshot', step, count: this.progress.snapshots.length })
   }
+}
+
+/** The best snapshot is delivered at the end: that it is gone must show before hours of training. */
+function checkBest(run: RunFolder, { best }: Progress): void {
+  if (!best || existsSync(run.snapshot(best.step))) return
+  throw new InputError(`run ${run.path}: the best snapshot is missing: ${run.snapshot(best.step)}`, {
+    cure: 'put the file back, or start anew in another --run folder',
+  })
 }
 
 const NEW_RUN: Progress = {

@@ -119,7 +119,8 @@ export async function sweepTemporaryFiles(folder: string): Promise<string[]> {
   return swept
 }
 
-function isRunning(pid: number): boolean {
+/** Whether a process of this number runs on this machine. */
+export function isRunning(pid: number): boolean {
   if (pid === process.pid) return true
   try {
     process.kill(pid, 0)
@@ -138,7 +139,8 @@ const WRITE_CURES: Record<string, string> = {
   ENOENT: 'create the folder first',
 }
 
-function writeError(path: PathLike, error: unknown): EnvironmentError {
+/** The error of a failed write, with its cure where one is known. */
+export function writeError(path: PathLike, error: unknown): EnvironmentError {
   const cure = WRITE_CURES[(error as NodeJS.ErrnoException).code ?? '']
   return new EnvironmentError(`write ${String(path)}: ${messageOf(error)}`, {
     cause: error,
