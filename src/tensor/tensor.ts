@@ -132,7 +132,8 @@ export class Tensor {
       this.data instanceof Uint8Array,
       `tensor ${this.dtype}${formatShape(this.dims)} is not resident`,
     )
-    const aligned = this.data.byteOffset % constructor.BYTES_PER_ELEMENT === 0 ? this.data : new Uint8Array(this.data)
+    const aligned =
+      this.data.byteOffset % constructor.BYTES_PER_ELEMENT === 0 ? this.data : new Uint8Array(this.data)
     return new constructor(aligned.buffer, aligned.byteOffset, this.size)
   }
 
