@@ -122,20 +122,18 @@ export const FINETUNE_OPTIONS = {
   'swa-lr-high': { type: 'number', group: 'SWA:', describe: 'high end of a cycle (default: --lr)' },
   anneal: {
     type: 'string',
-    default: '1ep',
     group: 'SWA:',
-    describe: 'time from --lr to --swa-lr; 0ba: at once',
+    describe: 'time from --lr to --swa-lr; 0ba: at once (default: 1ep, or a quarter of a shorter SWA phase)',
   },
   cycle: {
     type: 'string',
-    default: '1ep',
     group: 'SWA:',
-    describe: 'length of a cycle of the cyclic schedule',
+    describe: 'length of a cycle of the cyclic schedule (default: 1ep, or half of a shorter SWA phase)',
   },
   'snapshot-every': {
     type: 'string',
     group: 'SWA:',
-    describe: 'time between snapshots (default: 1ep, or a cycle)',
+    describe: 'time between snapshots (default: a cycle, or 1ep, or half of a shorter rest of the run)',
   },
   'average-from': {
     choices: ['start', 'anneal'] as const,
@@ -199,8 +197,8 @@ export interface FinetuneArguments
   readonly swaSchedule: 'swalr' | 'linear' | 'constant' | 'cyclic' | 'base'
   readonly swaLr?: number
   readonly swaLrHigh?: number
-  readonly anneal: string
-  readonly cycle: string
+  readonly anneal?: string
+  readonly cycle?: string
   readonly snapshotEvery?: string
   readonly averageFrom: 'start' | 'anneal'
   readonly bnMode: 'exact' | 'torch'
@@ -277,12 +275,13 @@ function baseOf({ schedule, lrEnd, stepEvery, gamma }: FinetuneArguments): BaseS
 
 function swaRateOf(args: FinetuneArguments, lr: number): SwaRateSpec {
   const swaLr = args.swaLr ?? lr / 2
-  const { anneal, cycle } = args
+  const anneal = given({ anneal: args.anneal })
+  const cycle = given({ cycle: args.cycle })
   const rates: Record<FinetuneArguments['swaSchedule'], SwaRateSpec> = {
-    swalr: { kind: 'swalr', lr: swaLr, anneal, strategy: 'cos' },
-    linear: { kind: 'swalr', lr: swaLr, anneal, strategy: 'linear' },
+    swalr: { kind: 'swalr', lr: swaLr, ...anneal, strategy: 'cos' },
+    linear: { kind: 'swalr', lr: swaLr, ...anneal, strategy: 'linear' },
     constant: { kind: 'constant', lr: swaLr },
-    cyclic: { kind: 'cyclic', high: args.swaLrHigh ?? lr, low: swaLr, cycle },
+    cyclic: { kind: 'cyclic', high: args.swaLrHigh ?? lr, low: swaLr, ...cycle },
     base: { kind: 'base' },
   }
   return rates[args.swaSchedule]

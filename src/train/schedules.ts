@@ -39,18 +39,25 @@ export type SwaRateSpec =
   | {
       readonly kind: 'swalr'
       readonly lr: number
-      readonly anneal: string
+      /** By default an epoch, or a quarter of a shorter SWA phase. */
+      readonly anneal?: string
       readonly strategy: 'cos' | 'linear'
     }
   /** The paper's constant schedule. */
   | { readonly kind: 'constant'; readonly lr: number }
   /** The paper's cyclic schedule: each cycle falls from `high` to `low`, where the snapshot is taken. */
-  | { readonly kind: 'cyclic'; readonly high: number; readonly low: number; readonly cycle: string }
+  | {
+      readonly kind: 'cyclic'
+      readonly high: number
+      readonly low: number
+      /** By default an epoch, or half of a shorter SWA phase. */
+      readonly cycle?: string
+    }
 
 export interface SwaSpec {
   readonly start: string
   readonly rate: SwaRateSpec
-  /** Time between snapshots; by default a cycle of the cyclic schedule, else an epoch. */
+  /** Time between snapshots; by default a cycle, or an epoch, or half of a shorter rest of the run. */
   readonly every?: string
   /** Whether averaging begins at swa-start or when the anneal is over; default `anneal`. */
   readonly from?: 'start' | 'anneal'
@@ -171,9 +178,11 @@ function planBase(
 
 function planSwa(spec: SwaSpec, start: number, run: RunLength, startLr: number): SchedulePlan['swa'] {
   const { rate: rateSpec, from = 'anneal', includeFirst = false } = spec
-  const rate = planRate(rateSpec, run, startLr)
+  const total = totalBatches(run)
+  const rate = planRate(rateSpec, run, startLr, total - start)
   const origin = start + (from === 'anneal' && rate.kind === 'swalr' ? rate.anneal * rate.batchesPerStep : 0)
-  const everyText = spec.every ?? (rateSpec.kind === 'cyclic' ? rateSpec.cycle : '1ep')
+  const everyText =
+    spec.every ?? (rate.kind === 'cyclic' ? `${rate.cycle}ba` : epochOrPart(run, total - origin, 2))
   const every = resolveLength(everyText, run, 'snapshot interval')
   // Intervals in epochs end where epochs end, also when averaging begins in the middle of one; cycles end where they end.
   const inEpochs = parseTime(everyText, 'snapshot interval').unit === 'ep' && rate.kind !== 'cyclic'
@@ -185,7 +194,6 @@ function planSwa(spec: SwaSpec, start: number, run: RunLength, startLr: number):
     every,
     initial: includeFirst && origin > 0 ? origin : null,
   }
-  const total = totalBatches(run)
   if (plan.first > total && (plan.initial === null || plan.initial > total)) {
     throw new UsageError(
       `schedule: no snapshot would be taken: averaging begins after batch ${origin}, the first snapshot is due after batch ${plan.first}, and the run ends after batch ${total}`,
@@ -197,15 +205,22 @@ function planSwa(spec: SwaSpec, start: number, run: RunLength, startLr: number):
   return plan
 }
 
-function planRate(spec: SwaRateSpec, run: RunLength, startLr: number): SwaRatePlan {
+/** An epoch, or such a part of a stretch of batches that is too short for as many epochs. */
+function epochOrPart(run: RunLength, stretch: number, parts: number): string {
+  return stretch >= parts * run.batchesPerEpoch ? '1ep' : `${Math.max(1, Math.floor(stretch / parts))}ba`
+}
+
+/** `phase` is the number of batches from swa-start to the end. */
+function planRate(spec: SwaRateSpec, run: RunLength, startLr: number, phase: number): SwaRatePlan {
   switch (spec.kind) {
     case 'base':
       return spec
     case 'constant':
-      return planRate({ kind: 'swalr', lr: spec.lr, anneal: '0ba', strategy: 'linear' }, run, startLr)
+      return planRate({ kind: 'swalr', lr: spec.lr, anneal: '0ba', strategy: 'linear' }, run, startLr, phase)
     case 'swalr': {
-      const batches = resolveLength(spec.anneal, run, 'anneal length', 0)
-      const { value, unit } = parseTime(spec.anneal, 'anneal length')
+      const { anneal = phase < 4 ? '0ba' : epochOrPart(run, phase, 4) } = spec
+      const batches = resolveLength(anneal, run, 'anneal length', 0)
+      const { value, unit } = parseTime(anneal, 'anneal length')
       // SWALR counts whole steps: 2.5ep cannot be annealed epoch by epoch.
       const perEpoch = unit === 'ep' && Number.isInteger(value)
       return {
@@ -220,7 +235,8 @@ function planRate(spec: SwaRateSpec, run: RunLength, startLr: number): SwaRatePl
     case 'cyclic': {
       const low = positive('low rate of the cycle', spec.low)
       const high = inRange('high rate of the cycle', spec.high, low, Infinity)
-      return { kind: 'cyclic', high, low, cycle: resolveLength(spec.cycle, run, 'cycle length') }
+      const { cycle = epochOrPart(run, phase, 2) } = spec
+      return { kind: 'cyclic', high, low, cycle: resolveLength(cycle, run, 'cycle length') }
     }
   }
 }

@@ -258,6 +258,30 @@ test('snapshots: epochs, batches, cycles, from swa-start or after the anneal', (
   for (const done of snapshotsOf(plan)) assert.is(learningRateAt(plan, done - 1), 0.01)
 })
 
+test('what is not said fits short runs: anneal, cycle and snapshots', () => {
+  const swalr = { kind: 'swalr', lr: 0.005, strategy: 'cos' } as const
+  const cyclic = { kind: 'cyclic', high: 0.01, low: 0.005 } as const
+  const rows = [
+    [1, 8, swalr, [6, 7, 8]],
+    [2, 8, swalr, [13, 15]],
+    [2, 100, swalr, [170, 200]],
+    [0.5, 100, swalr, [42, 49]],
+    [10, 100, swalr, [800, 900, 1000]],
+    [2, 100, cyclic, [160, 200]],
+    [10, 100, cyclic, [700, 800, 900, 1000]],
+  ] as const
+  for (const [epochs, batchesPerEpoch, rate, expected] of rows) {
+    const spec: ScheduleSpec = {
+      lr: 0.01,
+      stepping: 'batch',
+      base: { kind: 'constant' },
+      swa: { start: '0.6dur', rate },
+    }
+    const plan = planSchedule(spec, { epochs, batchesPerEpoch, batchSize: 32 })
+    assert.equal(snapshotsOf(plan), expected, `${epochs} epochs of ${batchesPerEpoch}, ${rate.kind}`)
+  }
+})
+
 test('plans that make no sense are refused', () => {
   const run = { epochs: 8, batchesPerEpoch: 10, batchSize: 8 }
   const message = (spec: Partial<ScheduleSpec>, length = run) => {
@@ -288,7 +312,7 @@ test('plans that make no sense are refused', () => {
     message({
       swa: { start: '0.75dur', rate: { kind: 'swalr', lr: 0.1, anneal: '2ep', strategy: 'cos' } },
     }),
-    'schedule: no snapshot would be taken: averaging begins after batch 80, the first snapshot is due after batch 90, and the run ends after batch 80',
+    'schedule: no snapshot would be taken: averaging begins after batch 80, the first snapshot is due after batch 81, and the run ends after batch 80',
   )
 })
 
