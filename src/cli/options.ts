@@ -39,6 +39,12 @@ export const DATA_OPTIONS = {
     group: 'Data:',
     describe: 'npz: name of the array of targets; npy, IDX: path of the file of targets',
   },
+  'target-kind': {
+    choices: ['class', 'values'] as const,
+    group: 'Data:',
+    describe:
+      'npz, npy: whether targets are classes or numbers to be predicted (default: whole numbers and one-hot rows are classes)',
+  },
   'class-names': {
     type: 'string',
     group: 'Data:',
@@ -132,6 +138,7 @@ export interface DataArguments {
   readonly seed: number
   readonly inputs?: string | undefined
   readonly targets?: string | undefined
+  readonly targetKind?: 'class' | 'values' | undefined
   readonly classNames?: string | undefined
   readonly size?: string | undefined
   readonly preset?: PresetName | undefined
@@ -155,7 +162,7 @@ export interface WeightArguments {
 
 /** Which samples, and what becomes of them on the way to the model. */
 export function dataOptions(args: DataArguments): DataOptions {
-  const { split, targets, preset, mean, std, size, inputs, limit, classNames } = args
+  const { split, targets, targetKind, preset, mean, std, size, inputs, limit, classNames } = args
   if ((mean === undefined) !== (std === undefined)) {
     throw new UsageError(`--${mean === undefined ? 'std' : 'mean'}: expected --mean and --std together`)
   }
@@ -165,6 +172,7 @@ export function dataOptions(args: DataArguments): DataOptions {
     ...given({
       split,
       targets,
+      targetKind,
       preset,
       limit: limit === undefined ? undefined : whole('--limit', limit),
       inputs: inputs === undefined ? undefined : parseNames('--inputs', inputs),

@@ -58,18 +58,21 @@ export class ArrayDataset implements Dataset {
     this.name = name
     this.length = targets.dims[0] ?? 0
     checkRows(name, [...inputs, targets])
-    this.fields = inputs.map(input => fieldOf(input, options.layout))
+    this.fields = inputs.map(input => fieldOf(name, input, options.layout))
     this.columns = { inputs: inputs.map(input => input.data), rows: null }
-    this.notes = options.notes ?? []
-
+    const { targetKind, notes = [] } = options
     const single = targets.dims.slice(1).every(dim => dim === 1)
-    this.targetKind = options.targetKind ?? (single && targets.integer ? 'class' : 'values')
+    const oneHot = single || targetKind === 'values' ? null : labelsOfOneHot(targets)
+    this.targetKind = targetKind ?? (oneHot || (single && targets.integer) ? 'class' : 'values')
+    this.notes = oneHot ? [...notes, oneHotNote(name, targets)] : notes
     if (this.targetKind === 'class') {
-      this.#targets = checkLabels(name, targets, single)
+      this.#targets = oneHot ?? checkLabels(name, targets, single)
       this.#targetSize = 1
       this.targetDims = []
-      this.classes = nameClasses(name, this.#targets, options.classNames)
+      const least = oneHot ? sizeOf(targets.dims.slice(1)) : 0
+      this.classes = nameClasses(name, this.#targets, least, options.classNames)
     } else {
+      checkNumbers(name, targets)
       this.#targets = Float32Array.from(targets.data)
       this.targetDims = targets.dims.slice(1)
       this.#targetSize = sizeOf(this.targetDims)
@@ -113,7 +116,7 @@ export function fitted(input: SampleInput, geometry: Geometry | undefined): Samp
   return { ...input, data, dims: input.layout === 'HW' ? [height, width] : [height, width, dims.channels] }
 }
 
-function fieldOf(input: RowArray, layout: FieldLayout | undefined): Field {
+function fieldOf(name: string, input: RowArray, layout: FieldLayout | undefined): Field {
   const dims = input.dims.slice(1)
   const chosen = layout ?? guessLayout(dims)
   const rank = { HWC: 3, CHW: 3, HW: 2, plain: dims.length }[chosen]
@@ -123,7 +126,38 @@ function fieldOf(input: RowArray, layout: FieldLayout | undefined): Field {
     )
   const { data } = input
   const dtype = data instanceof Uint8Array ? 'uint8' : data instanceof Int32Array ? 'int32' : 'float32'
-  return { name: input.name, layout: chosen, dims, dtype, range: rangeOf(data) }
+  const range = rangeOf(data)
+  if (Number.isNaN(range[0])) checkNumbers(name, input)
+  return { name: input.name, layout: chosen, dims, dtype, range }
+}
+
+/** Refuses NaN: what is computed with it is NaN too. */
+function checkNumbers(name: string, { name: array, dims, data }: RowArray): void {
+  const at = data.findIndex(value => Number.isNaN(value))
+  if (at < 0) return
+  const row = Math.floor(at / sizeOf(dims.slice(1)))
+  throw new InputError(`${name}: row ${row} of '${array}' ${formatShape(dims)} holds NaN, expected numbers`, {
+    cure: 'repair or leave out the rows with NaN',
+  })
+}
+
+/** The labels of targets [N,C] whose rows are all zeros and a single one; null if they are anything else. */
+function labelsOfOneHot({ dims, data }: TargetArray): Int32Array | null {
+  const [rows, size] = dims
+  if (dims.length !== 2 || !rows || !size) return null
+  const labels = new Int32Array(rows).fill(-1)
+  for (let i = 0; i < data.length; i++) {
+    const value = data[i]!
+    if (value === 0) continue
+    const row = Math.floor(i / size)
+    if (value !== 1 || labels[row] !== -1) return null
+    labels[row] = i % size
+  }
+  return labels.includes(-1) ? null : labels
+}
+
+function oneHotNote(name: string, { name: array, dims }: TargetArray): string {
+  return `${name}: targets '${array}' ${formatShape(dims)} are one-hot, taken for classes; --target-kind values takes them as they are`
 }
 
 function checkRows(name: string, arrays: readonly RowArray[]): void {
@@ -139,20 +173,25 @@ function checkLabels(name: string, targets: TargetArray, single: boolean): Eleme
   if (!single)
     throw new InputError(
       `${name}: labels '${targets.name}' ${formatShape(targets.dims)}: expected one class a row`,
-      { cure: 'for several values a row, ask for targets of kind values' },
+      { cure: 'several values a row are taken with --target-kind values' },
     )
   targets.data.forEach((label: number, row: number) => {
     if (Number.isInteger(label) && label >= 0 && label < MOST_CLASSES) return
     throw new InputError(
       `${name}: label ${label} in row ${row} of '${targets.name}': expected a class index from 0 to ${MOST_CLASSES - 1}`,
-      { cure: 'for numbers to be predicted, ask for targets of kind values' },
+      { cure: 'numbers to be predicted are taken with --target-kind values' },
     )
   })
   return targets.data
 }
 
-function nameClasses(name: string, labels: Elements, names?: readonly string[]): readonly string[] {
-  const count = rangeOf(labels)[1] + 1
+function nameClasses(
+  name: string,
+  labels: Elements,
+  least: number,
+  names?: readonly string[],
+): readonly string[] {
+  const count = Math.max(least, rangeOf(labels)[1] + 1)
   if (names === undefined) return Array.from({ length: count }, (_, label) => String(label))
   if (names.length < count)
     throw new InputError(`${name}: label ${count - 1} has no name, only ${names.length} are known`)

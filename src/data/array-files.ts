@@ -61,7 +61,7 @@ function pickRoles(store: ArrayStore, keys: readonly string[], choice: ArrayChoi
   if (targets.length !== 1) {
     throw new InputError(
       `${store.path}: expected one array of targets (${TARGETS.slice(0, 5).join(', ')}), found ${quoteSome(store.keys)}`,
-      { cure: 'name the array of targets' },
+      { cure: 'name the array of targets with --targets' },
     )
   }
   const rest = keys.filter(key => key !== targets[0])
@@ -69,7 +69,7 @@ function pickRoles(store: ArrayStore, keys: readonly string[], choice: ArrayChoi
   if (!choice.inputs && rest.length > 1 && usual.length > 0 && usual.length < rest.length) {
     throw new InputError(
       `${store.path}: it is not clear which arrays are inputs: ${quoteSome(rest)}; targets are '${targets[0]!}'`,
-      { cure: 'name the input arrays' },
+      { cure: 'name the input arrays with --inputs, in the order of the model inputs' },
     )
   }
   const chosen = choice.inputs ?? rest

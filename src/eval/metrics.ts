@@ -123,7 +123,9 @@ export class MetricsAccumulator {
     if ((dims[0] ?? 0) < count || wanted.length !== given * count) {
       throw new InputError(
         `evaluate: the model gives ${given} values for each sample, the data have ${wanted.length / count} targets`,
-        { cure: 'measure another output with --output, or use data with as many targets' },
+        {
+          cure: 'take whole numbers for classes with --target-kind class, measure another output with --output, or use data with as many targets',
+        },
       )
     }
     const sums = this.#sums

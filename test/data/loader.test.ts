@@ -252,7 +252,7 @@ test('labels are checked', async () => {
   await assertFails(
     () => labelled([0, -1]),
     "made: label -1 in row 1 of 'y': expected a class index from 0 to 99999",
-    { cure: 'for numbers to be predicted, ask for targets of kind values' },
+    { cure: 'numbers to be predicted are taken with --target-kind values' },
   )
   await assertFails(
     () => labelled([0, 1], { classNames: ['a'] }),
