@@ -3,16 +3,15 @@
  * when suites are swallowed: every file must end with a summary in which all tests passed, none was skipped and at least
  * as many ran as the file declares.
  *
- * Usage: npm test [-- pattern]   e.g. `npm test -- serde`
+ * Usage: npm test [-- pattern [folder]]   e.g. `npm test -- serde`; the folder is this one unless another is named.
  */
 
 import { spawn } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { dirname, join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, relative, resolve } from 'node:path'
 
-const root = dirname(fileURLToPath(import.meta.url))
+const root = resolve(process.argv[3] ?? import.meta.dirname)
 const pattern = new RegExp(process.argv[2] ?? '.')
 const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.test.ts') && pattern.test(name))
