@@ -310,31 +310,31 @@ function convGraph(x: Shape, m: number, attributes: Record<string, readonly numb
 
 for (const [x, pads] of [
   [
-    [2, 128, 7, 9],
+    [2, 256, 7, 9],
     [1, 1, 1, 1],
   ],
   [
-    [1, 128, 30, 28],
+    [1, 256, 30, 28],
     [1, 0, 2, 1],
   ],
 ] as const) {
   test(`Conv by Winograd, ${x.join('x')}, pads ${pads.join()}`, async () => {
-    const fast = convGraph(x, 131, { pads })
+    const fast = convGraph(x, 259, { pads })
     convolveFast(fast)
     assert.ok(fast.nodes.length > 5, 'it is replaced')
     assert.is(fast.outputs[0]!.producer, fast.nodes.at(-1))
-    const error = relativeError(await run(fast), await run(convGraph(x, 131, { pads })))
+    const error = relativeError(await run(fast), await run(convGraph(x, 259, { pads })))
     assert.ok(error <= WINOGRAD_TOLERANCE, `relative error ${error}`)
   })
 }
 
 test('Conv stays where Winograd does not win', () => {
   for (const [x, attributes] of [
-    [[1, 64, 28, 28], { pads: [1, 1, 1, 1] }],
-    [[1, 128, 28, 28], { pads: [3, 3, 3, 3] }],
-    [[1, 128, 4, 4], { pads: [0, 0, 0, 0] }],
+    [[1, 128, 28, 28], { pads: [1, 1, 1, 1] }],
+    [[1, 256, 28, 28], { pads: [3, 3, 3, 3] }],
+    [[1, 256, 4, 4], { pads: [0, 0, 0, 0] }],
   ] as const) {
-    const graph = convGraph(x, 128, attributes)
+    const graph = convGraph(x, 256, attributes)
     convolveFast(graph)
     assert.equal(
       graph.nodes.map(node => node.opType),
@@ -344,9 +344,9 @@ test('Conv stays where Winograd does not win', () => {
 })
 
 test('forward and backward share the transforms of an input', () => {
-  const graph = convGraph([1, 128, 12, 12], 128, { pads: [1, 1, 1, 1] })
+  const graph = convGraph([1, 256, 12, 12], 256, { pads: [1, 1, 1, 1] })
   const op = new Builder(['x', 'w', 'bias', 'y', 'dy'])
-  const dy = input('dy', [1, 128, 12, 12])
+  const dy = input('dy', [1, 256, 12, 12])
   const window = [axis(12, 3, same), axis(12, 3, same)]
   graph.outputs.push(convWeightGrad(op, graph.inputs[0]!, dy, window, 1))
   graph.inputs.push(dy)
