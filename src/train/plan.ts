@@ -12,7 +12,7 @@ import {
   type DatasetSummary,
   type Transforms,
 } from '../data/index.ts'
-import { inputSpecs, transformsForInputs } from '../eval/loading.ts'
+import { inputSpecs, transformsForInputs, type DataOptions } from '../eval/loading.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
@@ -90,16 +90,26 @@ async function openData({
   dataOptions,
 }: FinetuneOptions): Promise<{ train: Dataset; val: Dataset | null }> {
   if (val !== undefined) {
-    const train = await openDataset(data, { split: 'train', ...dataOptions })
-    const { seed = 0 } = dataOptions
-    return {
-      train,
-      val: await openDataset(val, { seed, ...(train.classes ? { classNames: train.classes } : {}) }),
-    }
+    const train = await openDataset(data, dataOptions)
+    return { train, val: await openDataset(val, validationOptions(dataOptions, train)) }
   }
   if (dataOptions.holdOut === 0) return { train: await openDataset(data, dataOptions), val: null }
   const [train, held] = await openTrainAndVal(data, dataOptions)
   return { train, val: held }
+}
+
+/** Validation data are read as the training data are, all of them; files of their own go with targets of their own. */
+function validationOptions(
+  { seed = 0, inputs, targets, targetKind }: DataOptions,
+  train: Dataset,
+): DataOptions {
+  return {
+    seed,
+    ...(inputs ? { inputs } : {}),
+    ...(targets !== undefined && !/[\\/.]/.test(targets) ? { targets } : {}),
+    ...(targetKind ? { targetKind } : {}),
+    ...(train.classes ? { classNames: train.classes } : {}),
+  }
 }
 
 function augment(spec: Transforms, options: FinetuneOptions): Transforms {

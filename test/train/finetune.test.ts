@@ -134,6 +134,13 @@ test('a plan is the same whoever makes it, and touches nothing', async () => {
   assert.is(known.sha256, plan.model.sha256)
 })
 
+test('with validation data of their own, all training data are trained on', async () => {
+  const held = await planRun({ ...OPTIONS, run: join(folder, 'never') })
+  const both = await planRun({ ...OPTIONS, run: join(folder, 'never'), val: data })
+  assert.equal([held.train.length, held.val!.length], [320, 80])
+  assert.equal([both.train.length, both.val!.length], [400, 400])
+})
+
 test('a learning rate that diverges is one clear error; what was saved stays', async () => {
   const { swa: _, ...rest } = OPTIONS.schedule
   const schedule = { ...rest, lr: 1e30, swa: { start: '2ep', rate: { kind: 'base' } as const } }
