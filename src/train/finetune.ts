@@ -3,6 +3,7 @@
 import type { Engine } from '../runtime/engine.ts'
 import { loadModel, type ModelFile } from '../serde/index.ts'
 import { finish, type FinetuneResult } from './finish.ts'
+import { InterruptedError } from '../util/errors.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
 import { PLACES, planFinetune, type FinetunePlan, type PlannedRun } from './plan.ts'
 import { openRunFolder, RunFolder } from './run-folder.ts'
@@ -32,12 +33,22 @@ export async function finetune(
     const { resumed, release } = await openRunFolder(run, planned.plan, PLACES)
     try {
       return await train(engine, file, planned, run, resumed, options, context)
+    } catch (error) {
+      throw error === context.signal?.reason ? interrupted(run, error) : error
     } finally {
       await release()
     }
   } finally {
     await file.close()
   }
+}
+
+/** An abort outside the training loop, which names the step itself. */
+function interrupted(run: RunFolder, cause: unknown): InterruptedError {
+  return new InterruptedError(`run ${run.path}: interrupted; what was saved last is kept`, {
+    cause,
+    cure: 'run the same command again to continue',
+  })
 }
 
 async function train(

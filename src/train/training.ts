@@ -176,9 +176,13 @@ export class Training {
     if (!val || !due) return null
     const path = this.#run.file('.validated.onnx')
     await writeModelWith(file, graph, weights, path, new Map())
-    const metrics = await this.validate(path, `step ${step}`, step)
-    await rm(path, { force: true })
-    await rm(`${path}.data`, { force: true })
+    let metrics: Metrics
+    try {
+      metrics = await this.validate(path, `step ${step}`, step)
+    } finally {
+      await rm(path, { force: true })
+      await rm(`${path}.data`, { force: true })
+    }
     await this.#log.append({
       step,
       epoch: step / plan.batchesPerEpoch,

@@ -11,6 +11,7 @@ import { loadModel, openSafetensors } from '../../src/serde/index.ts'
 import { select, type Candidate } from '../../src/train/finish.ts'
 import { finetune, planRun } from '../../src/train/finetune.ts'
 import type { FinetuneEvent, FinetuneOptions } from '../../src/train/options.ts'
+import { InterruptedError } from '../../src/util/errors.ts'
 import { writeDigits } from '../support/digits.ts'
 import { errorOf } from '../support/errors.ts'
 
@@ -180,6 +181,30 @@ test('Ctrl-C saves the state and exits with 130; the same command continues', as
   const second = start()
   assert.is(await second.ended, 0, second.log())
   assert.match(second.log(), /resuming .* after step [1-9]/)
+})
+
+test('an abort outside the training loop says what is kept, and leaves nothing lying around', async () => {
+  const run = join(folder, 'aborted')
+  const controller = new AbortController()
+  const reason = new InterruptedError('interrupted')
+  const error = await errorOf(
+    finetune(
+      cpuEngine(),
+      { ...OPTIONS, run },
+      {
+        signal: controller.signal,
+        onEvent: event => {
+          if (event.kind === 'progress' && event.label === 'validate step 10') controller.abort(reason)
+        },
+      },
+    ),
+  )
+  assert.is(error.exitCode, 130)
+  assert.is(error.message, `run ${run}: interrupted; what was saved last is kept`)
+  assert.equal(
+    readdirSync(run).filter(name => name.startsWith('.')),
+    [],
+  )
 })
 
 test('select delivers what was asked for', () => {
