@@ -45,8 +45,11 @@ export async function handler(args: CommonArguments & FinetuneArguments): Promis
     }
     const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
     const { describeMetrics } = await import('../../eval/score.ts')
+    const { writeReport } = await import('../../report/html.ts')
     const result = await finetune(cpuEngine(), options, { onEvent: event => show(terminal, event), signal })
+    const report = await writeReport(result)
     terminal.done()
+    terminal.info(`report: ${report}`)
     terminal.result(describeResult(result, describeMetrics), result)
     if (result.swaIsBest === false) {
       terminal.warn(
