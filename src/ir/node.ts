@@ -87,6 +87,11 @@ export class Node {
     return value === undefined ? fallback : value.map(Number)
   }
 
+  /** An ints attribute as it is; numbers do not hold the largest ones, which mean "to the end" in a Slice. */
+  int64s(name: string): readonly bigint[] | undefined {
+    return this.#read(name, 'ints')
+  }
+
   floats(name: string): readonly number[] | undefined {
     return this.#read(name, 'floats')
   }

@@ -32,6 +32,17 @@ const rows: readonly Row[] = [
     node: ['Slice', ['x'], ['y'], { starts: [1, 0], ends: [3, -1] }],
   },
   {
+    title: 'Slice-1 to the end, which exporters write as the largest int64',
+    opset: 9,
+    x: [4, 6],
+    node: [
+      'Slice',
+      ['x'],
+      ['y'],
+      { starts: [2], ends: { kind: 'ints', value: [9223372036854775807n] }, axes: [1] },
+    ],
+  },
+  {
     title: 'TopK-1',
     opset: 9,
     x: [3, 5],

@@ -47,7 +47,7 @@ export class RaiseContext {
     return value
   }
 
-  int64s(node: Node, role: string, values: readonly number[]): Value {
+  int64s(node: Node, role: string, values: readonly (number | bigint)[]): Value {
     return this.constant(node, role, Tensor.of('int64', [values.length], values.map(BigInt)))
   }
 

@@ -13,7 +13,7 @@ export type Raise = (node: Node, context: RaiseContext) => Node[] | null
 export function intsToInputs(...names: readonly string[]): Raise {
   return (node, context) => {
     const inputs = names.map(name => {
-      const values = node.ints(name, undefined)
+      const values = node.int64s(name)
       node.attributes.delete(name)
       return values === undefined ? null : context.int64s(node, name, values)
     })
