@@ -9,16 +9,20 @@ import {
   applyObserved,
   classifyWeights,
   cloneModel,
+  computedShapes,
   constantValues,
   findBatchNorms,
   findLogits,
+  fixedBatchSize,
   inlineBranches,
   liftConstants,
   raiseOpset,
+  rebatch,
   refuseQuantized,
   setBatchSize,
   type Activation,
   type BatchNormSite,
+  type Logits,
   type WeightPatterns,
 } from '../passes/index.ts'
 import type { Engine, Feeds } from '../runtime/engine.ts'
@@ -61,6 +65,8 @@ export interface PrepareOptions {
   readonly batchSize: number
   readonly inputShapes?: ReadonlyMap<string, Shape>
   readonly output?: string
+  /** Whether the loss takes what a trailing activation is applied to (default), or the output as it is. */
+  readonly attach?: 'logits' | 'output'
   readonly patterns?: WeightPatterns
 }
 
@@ -75,6 +81,7 @@ export async function prepareTraining(
   const { model } = cloneModel(source)
   const { origins } = liftConstants(model)
   raiseOpset(model, PROGRAM_OPSET)
+  await followBatchSize(engine, model, options)
   setBatchSize(model, options.batchSize, options.inputShapes)
 
   // 2. Which weights train, which are statistics; the loss goes before a trailing activation.
@@ -97,7 +104,7 @@ export async function prepareTraining(
     )
   }
   const batchNorms = findBatchNorms(model)
-  const logits = findLogits(model, options.output)
+  const logits = chooseEnd(model, options)
   model.graph.outputs = [logits.value]
 
   // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
@@ -126,8 +133,32 @@ export async function prepareTraining(
     logits: model.graph.outputs[0]!,
     activation: logits.activation,
     activationAxis: logits.axis,
-    notes: findLogits(source, options.output).notes,
+    notes: chooseEnd(source, options).notes,
   }
+}
+
+/** Gives a model that was exported for another batch size this one. */
+async function followBatchSize(
+  engine: Engine,
+  model: Model,
+  { batchSize, inputShapes = new Map() }: PrepareOptions,
+): Promise<void> {
+  const old = fixedBatchSize(model.graph)
+  if (old === null || old === batchSize) return
+  const shapes = computedShapes(model.graph)
+  if (shapes.length > 0) {
+    setBatchSize(model, old, new Map([...inputShapes].map(([name, [, ...dims]]) => [name, [old, ...dims]])))
+    const { values } = await observe(engine, model, sampleFeeds(model.graph.feeds), shapes)
+    applyObserved(model, { types: new Map(), values })
+  }
+  await rebatch(model, batchSize)
+}
+
+/** Where the loss attaches. */
+function chooseEnd(model: Model, { output, attach = 'logits' }: PrepareOptions): Logits {
+  const found = findLogits(model, output)
+  if (attach === 'logits') return found
+  return { ...found, value: found.output, activation: 'none', node: null, axis: null, notes: [] }
 }
 
 /** One batch of ordinary numbers: only shapes are looked at. */

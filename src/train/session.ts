@@ -13,7 +13,7 @@ import type { LossSpec } from './losses.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
-import { adaptTargets, chooseLoss, measureOf } from './task.ts'
+import { adaptTargets, chooseLoss, measureOf, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
 
 export interface TrainingSession {
@@ -46,6 +46,7 @@ export async function openSession(
     batchSize,
     inputShapes: inputShapes(file, loader),
     patterns: settings.patterns,
+    attach: takesValues(settings.loss) ? 'output' : 'logits',
     ...(settings.output === undefined ? {} : { output: settings.output }),
   })
   const info = { ...graph, logits: graph.logits }

@@ -43,6 +43,11 @@ function defaultLoss({ logits, activation }: LogitsInfo, dataset: Dataset): Loss
   return task === 'classification' || activation !== 'none' ? 'cross-entropy' : 'mse'
 }
 
+/** Losses of values compare with what the model gives, an activation included; the others bring their own activation. */
+export function takesValues(loss: LossChoice['loss']): boolean {
+  return !['auto', 'cross-entropy', 'binary-cross-entropy'].includes(loss)
+}
+
 function checkOutputs(logits: Value, axis: number, dataset: Dataset): void {
   const outputs = logits.shape[axis]
   if (outputs === undefined) {

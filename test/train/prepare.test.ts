@@ -1,0 +1,48 @@
+/** Training graphs: which batch size they have, and what the loss attaches to. */
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
+import { prepareTraining } from '../../src/train/prepare.ts'
+import { buildModel, int64s, randoms } from '../passes/support/build.ts'
+
+/** Made for a batch of one: flattened by `Reshape(h, Concat([1], [-1]))`, as `x.view(x.size(0), -1)` is exported. */
+const classifier = () =>
+  buildModel({
+    inputs: { x: [1, 3, 2] },
+    weights: { one: int64s(1), rest: int64s(-1), w: randoms([6, 5]) },
+    nodes: [
+      ['Relu', ['x'], ['h']],
+      ['Concat', ['one', 'rest'], ['shape'], { axis: 0 }],
+      ['Reshape', ['h', 'shape'], ['flat']],
+      ['MatMul', ['flat', 'w'], ['z']],
+      ['Sigmoid', ['z'], ['y']],
+    ],
+    outputs: ['y'],
+  })
+
+test('a model made for one sample is trained on batches', async () => {
+  const training = await prepareTraining(cpuEngine(), classifier(), { batchSize: 4 })
+  assert.equal(training.logits.shape, [4, 5])
+  assert.equal(
+    training.parameters.map(({ name }) => name),
+    ['w'],
+  )
+})
+
+test('the loss takes what a Sigmoid is applied to, or what it gives', async () => {
+  const ends = []
+  for (const attach of ['logits', 'output'] as const) {
+    const { logits, activation, output, notes } = await prepareTraining(cpuEngine(), classifier(), {
+      batchSize: 1,
+      attach,
+    })
+    ends.push([logits.producer!.opType, activation, output, notes.length])
+  }
+  assert.equal(ends, [
+    ['MatMul', 'sigmoid', 'y', 1],
+    ['Sigmoid', 'none', 'y', 0],
+  ])
+})
+
+test.run()
