@@ -10,7 +10,7 @@ import { evaluationSource } from './inference-form.ts'
 import { evaluationLoader, inputSpecs, transformsForInputs, type DataOptions } from './loading.ts'
 import type { Metrics } from './metrics.ts'
 import { scoreOf } from './score.ts'
-import { checkClasses, chooseTask, isSingleOutput, measureFor, type Measure } from './task.ts'
+import { checkClasses, chooseTask, measureFor, type Measure } from './task.ts'
 
 export interface EvaluationOptions {
   readonly models: readonly string[]
@@ -110,7 +110,7 @@ async function evaluateOne(
   { dataOptions, batchSize, threads }: EvaluationOptions,
   { onProgress, signal }: EvaluationContext,
 ): Promise<EvaluatedModel> {
-  const measure = measureFor(chooseTask(activation, isSingleOutput(shape), dataset), activation)
+  const measure = measureFor(chooseTask(activation, shape, dataset), activation)
   if (measure.task === 'classification' && typeof shape?.[1] === 'number') checkClasses(dataset, shape[1])
   const transforms = transformsForInputs(dataset, inputs, dataOptions)
   const batches = (fixed: number | null): AsyncIterable<Batch> =>

@@ -14,12 +14,28 @@ export interface Measure {
 
 /**
  * The task that model and data have in common: classes behind a Sigmoid or one output are yes-no decisions, classes
- * behind anything else are one of many, and values are predicted as they are.
+ * behind anything else are one of many, also where each pixel has one, and values are predicted as they are.
+ *
+ * @param shape of the model's output, batch first
  */
-export function chooseTask(activation: Activation, singleOutput: boolean, dataset: Dataset): Task {
+export function chooseTask(
+  activation: Activation,
+  shape: readonly Dim[] | null | undefined,
+  dataset: Dataset,
+): Task {
   if (activation === 'sigmoid') return 'multilabel'
-  if (dataset.targetKind === 'values') return 'regression'
-  return singleOutput ? 'multilabel' : 'classification'
+  if (dataset.targetKind === 'values') return isLabelled(shape, dataset) ? 'classification' : 'regression'
+  return isSingleOutput(shape) ? 'multilabel' : 'classification'
+}
+
+/** Whether targets [N,d...] go with outputs [N,C,d...]: a class for each pixel. */
+export function isLabelled(shape: readonly Dim[] | null | undefined, { targetDims }: Dataset): boolean {
+  const [, classes, ...positions] = shape ?? []
+  if (classes === undefined || classes === 1 || targetDims.length === 0) return false
+  return (
+    positions.length === targetDims.length &&
+    positions.every((dim, i) => typeof dim !== 'number' || dim === targetDims[i])
+  )
 }
 
 /** How the model's own output is to be read for a task. */

@@ -1,7 +1,7 @@
 /** Which loss fits a model and its data, how targets are brought into its form, and how the result is measured. */
 
 import type { Dataset } from '../data/index.ts'
-import { checkClasses, chooseTask, measureFor, type Measure } from '../eval/task.ts'
+import { checkClasses, chooseTask, isLabelled, measureFor, type Measure } from '../eval/task.ts'
 import type { Value } from '../ir/value.ts'
 import type { Activation } from '../passes/index.ts'
 import type { StepInput } from '../runtime/program.ts'
@@ -33,12 +33,13 @@ export function chooseLoss(choice: LossChoice, info: LogitsInfo, dataset: Datase
     activationAxis === null ? 1 : activationAxis < 0 ? activationAxis + logits.rank : activationAxis
   checkOutputs(logits, axis, dataset)
   const { labelSmoothing, ignoreIndex } = choice
-  const targets = dataset.targetKind === 'class' ? 'labels' : 'probabilities'
+  const labelled = dataset.targetKind === 'class' || isLabelled(logits.shape, dataset)
+  const targets = labelled ? 'labels' : 'probabilities'
   return { kind, axis, targets, labelSmoothing, ...(targets === 'labels' ? { ignoreIndex } : {}) }
 }
 
 function defaultLoss({ logits, activation }: LogitsInfo, dataset: Dataset): LossKind {
-  const task = chooseTask(activation, sizeOf(logits.shape) === logits.shape[0], dataset)
+  const task = chooseTask(activation, logits.shape, dataset)
   if (task === 'multilabel') return 'binary-cross-entropy'
   return task === 'classification' || activation !== 'none' ? 'cross-entropy' : 'mse'
 }
@@ -73,5 +74,10 @@ export function adaptTargets(targets: Tensor, wanted: StepInput): Tensor {
   }
   if (targets.dtype === wanted.dtype && sameShape(targets.dims, wanted.shape)) return targets
   if (targets.dtype === wanted.dtype) return new Tensor(targets.dtype, wanted.shape, targets.data)
-  return Tensor.of(wanted.dtype, wanted.shape, targets.toNumbers())
+  const numbers = targets.toNumbers()
+  if (wanted.dtype === 'int64') {
+    const part = numbers.find(number => !Number.isInteger(number))
+    if (part !== undefined) throw new InputError(`data: expected class indices, found ${part}`)
+  }
+  return Tensor.of(wanted.dtype, wanted.shape, numbers)
 }

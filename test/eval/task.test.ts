@@ -6,7 +6,13 @@ import type { Activation } from '../../src/passes/index.ts'
 import { errorOf } from '../support/errors.ts'
 
 const classes = { name: 'pets', targetKind: 'class', classes: ['cat', 'dog', 'emu'] } as unknown as Dataset
-const values = { name: 'ages', targetKind: 'values', classes: null } as unknown as Dataset
+const values = { name: 'ages', targetKind: 'values', classes: null, targetDims: [3] } as unknown as Dataset
+const pixels = {
+  name: 'masks',
+  targetKind: 'values',
+  classes: null,
+  targetDims: [8, 6],
+} as unknown as Dataset
 
 const ROWS: readonly (readonly [Activation, single: boolean, Dataset, expected: string])[] = [
   ['none', false, classes, 'classification logits'],
@@ -19,9 +25,25 @@ const ROWS: readonly (readonly [Activation, single: boolean, Dataset, expected: 
   ['softmax', false, values, 'regression values'],
 ]
 
+const DENSE: readonly (readonly [Activation, shape: readonly (number | string)[], expected: string])[] = [
+  ['none', ['n', 4, 8, 6], 'classification logits'],
+  ['softmax', ['n', 4, 'h', 'w'], 'classification probabilities'],
+  ['sigmoid', ['n', 4, 8, 6], 'multilabel sigmoid'],
+  ['none', ['n', 1, 8, 6], 'regression values'],
+  ['none', ['n', 8, 6], 'regression values'],
+  ['none', ['n', 4, 6, 8], 'regression values'],
+]
+
+for (const [activation, shape, expected] of DENSE) {
+  test(`${activation}, ${shape.join()}, a number for each of 8x6 pixels: ${expected}`, () => {
+    const { task, kind } = measureFor(chooseTask(activation, shape, pixels), activation)
+    assert.is(`${task} ${kind}`, expected)
+  })
+}
+
 for (const [activation, single, dataset, expected] of ROWS) {
   test(`${activation}${single ? ', one output' : ''}, ${dataset.name}: ${expected}`, () => {
-    const { task, kind } = measureFor(chooseTask(activation, single, dataset), activation)
+    const { task, kind } = measureFor(chooseTask(activation, ['n', single ? 1 : 3], dataset), activation)
     assert.is(`${task} ${kind}`, expected)
   })
 }
