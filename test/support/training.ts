@@ -88,3 +88,20 @@ export function row(stack: Tensor, index: number): Tensor {
   const size = bytes.length / stack.dims[0]!
   return new Tensor(stack.dtype, stack.dims.slice(1), bytes.slice(index * size, (index + 1) * size))
 }
+
+/** Plain SGD: its step is minus the learning rate times the gradient. */
+export const PLAIN_SGD: OptimizerSpec = { kind: 'sgd', momentum: 0, nesterov: false, weightDecay: 0 }
+
+/** A learning rate under which the step drowns the weights, so that it shows the gradient with all its digits. */
+const HUGE = 2 ** 20
+
+/** Loss and gradients of the reference batch, for a training opened with PLAIN_SGD; it is spent afterwards. */
+export async function gradientsOf(
+  run: OpenTraining,
+): Promise<{ loss: number; gradients: Map<string, Tensor> }> {
+  const { tensors, training, trainer } = run
+  const before = (await trainer.readState()).get('theta')!.view() as Float32Array
+  const loss = await run.step(tensors.get('input/input')!, tensors.get('target')!, [HUGE])
+  const after = (await trainer.readState()).get('theta')!.view() as Float32Array
+  return { loss, gradients: training.parameters.unpack(before.map((value, i) => (value - after[i]!) / HUGE)) }
+}
