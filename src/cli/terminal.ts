@@ -26,6 +26,8 @@ export class Terminal {
   #label = ''
   #startedAt = 0
   #startedDone = 0
+  /** The last known rate of each label: work that alternates with other work has one at once. */
+  readonly #rates = new Map<string, number>()
 
   /** `json`: results are one JSON document on stdout. */
   constructor(options: { json: boolean }) {
@@ -83,11 +85,12 @@ export class Terminal {
   }
 
   #describe({ label, done, total, unit, detail }: ProgressState, seconds: number): string {
-    const rate = seconds > 0 ? (done - this.#startedDone) / seconds : 0
+    if (seconds > 0 && done > this.#startedDone) this.#rates.set(label, (done - this.#startedDone) / seconds)
+    const rate = this.#rates.get(label) ?? 0
     const percent = total > 0 ? Math.floor((100 * done) / total) : 100
-    const speed = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2)
-    const eta = rate > 0 ? `, ${formatDuration((total - done) / rate)} left` : ''
-    return `${label} ${percent}% (${done}/${total} ${unit}, ${speed}/s${eta})${detail ? `  ${detail}` : ''}`
+    const speed = rate > 0 ? `, ${rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2)}/s` : ''
+    const eta = rate > 0 && done < total ? `, ${formatDuration((total - done) / rate)} left` : ''
+    return `${label} ${percent}% (${done}/${total} ${unit}${speed}${eta})${detail ? `  ${detail}` : ''}`
   }
 
   #line(text: string): void {

@@ -76,7 +76,10 @@ export class MetricsAccumulator {
     const inner = sizeOf(rest)
     const labels = targets.toNumbers()
     if (labels.length !== targets.size || targets.size < count * inner) {
-      throw new InputError(`evaluate: ${count * inner} targets are wanted, found ${targets.size}`)
+      throw new InputError(
+        `evaluate: the model's output [${dims.join()}] takes ${inner} targets of each sample, the data have ${targets.size / count}`,
+        { cure: 'measure another output with --output, or use data with as many targets' },
+      )
     }
     this.#classes = classes
     this.#sums.samples += count
@@ -124,7 +127,7 @@ export class MetricsAccumulator {
       throw new InputError(
         `evaluate: the model gives ${given} values for each sample, the data have ${wanted.length / count} targets`,
         {
-          cure: 'take whole numbers for classes with --target-kind class, measure another output with --output, or use data with as many targets',
+          cure: 'choose a --loss and --target-kind that fit the targets, measure another output with --output, or use data with as many targets',
         },
       )
     }

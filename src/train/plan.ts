@@ -54,6 +54,12 @@ export interface PlannedRun {
 /** Opens the data and resolves every option against model and data. */
 export async function planFinetune(file: ModelFile, options: FinetuneOptions): Promise<PlannedRun> {
   const { train, val } = await openData(options)
+  const { select } = options.settings
+  if (val === null && select !== 'swa') {
+    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
+      cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
+    })
+  }
   const inputs = inputSpecs(file.model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(

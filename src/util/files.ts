@@ -137,6 +137,9 @@ const WRITE_CURES: Record<string, string> = {
   EPERM: 'choose an output path that you may write to',
   EROFS: 'choose an output path on a writable disk',
   ENOENT: 'create the folder first',
+  ENOTDIR: 'choose a path whose folders are folders, not files',
+  EISDIR: 'a folder has the name of the file: move it away, or choose another path',
+  EFBIG: 'raise the limit on file sizes (ulimit -f), or write to a disk that takes larger files',
 }
 
 /** The error of a failed write, with its cure where one is known. */

@@ -153,6 +153,13 @@ test('a learning rate that diverges is one clear error; what was saved stays', a
   assert.match(error.cure!, /lower the learning rate/)
 })
 
+test('choosing the best without validation data is refused', async () => {
+  const settings = { ...OPTIONS.settings, select: 'best' as const }
+  const error = await errorOf(planRun({ ...OPTIONS, settings, dataOptions: { holdOut: 0 } }))
+  assert.is(error.exitCode, 2)
+  assert.is(error.message, '--select best: there are no validation data to choose by')
+})
+
 test('more classes than outputs, and batches larger than the data, are refused', async () => {
   const few = await errorOf(
     finetune(cpuEngine(), { ...OPTIONS, run: join(folder, 'x'), batchSize: 1000 }, silent),
