@@ -8,7 +8,7 @@ import { Graph, Model } from '../ir/graph.ts'
 import { Node } from '../ir/node.ts'
 import { readsOf } from '../ir/topology.ts'
 import { Value, type TensorType } from '../ir/value.ts'
-import { InputError, messageOf } from '../util/errors.ts'
+import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { Engine, Feeds, Runner } from './engine.ts'
 import { serializeModel } from '../serde/index.ts'
@@ -91,6 +91,7 @@ async function open(engine: Engine, model: Model): Promise<Runner> {
   try {
     return await engine.openRunner(await serializeModel(model), { optimization: 'disabled' })
   } catch (error) {
+    if (error instanceof EnvironmentError) throw error
     throw new InputError(`model: ONNX Runtime cannot load the graph: ${messageOf(error)}`, { cause: error })
   }
 }

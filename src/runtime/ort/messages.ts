@@ -39,7 +39,8 @@ export interface Request<K extends keyof Requests = keyof Requests> {
 
 export type Response =
   | { readonly id: number; readonly result: Requests[keyof Requests]['result'] }
-  | { readonly id: number; readonly error: string }
+  /** `cure` comes with errors of the machine, not of the model. */
+  | { readonly id: number; readonly error: string; readonly cure?: string }
 
 export function toWire(tensor: Tensor): WireTensor {
   if (!tensor.resident) throw new Error('internal: a tensor that is fed must be in memory')

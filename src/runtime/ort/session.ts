@@ -67,7 +67,7 @@ class SessionThread {
   #settle(response: Response): void {
     const pending = this.#pending.get(response.id)
     this.#pending.delete(response.id)
-    if ('error' in response) pending?.reject(new InputError(`onnxruntime: ${response.error}`))
+    if ('error' in response) pending?.reject(errorOf(response))
     else pending?.resolve(response.result as never)
   }
 
@@ -76,6 +76,11 @@ class SessionThread {
     for (const { reject } of this.#pending.values()) reject(this.#failure)
     this.#pending.clear()
   }
+}
+
+function errorOf({ error, cure }: Extract<Response, { error: string }>): Error {
+  if (cure === undefined) return new InputError(`onnxruntime: ${error}`)
+  return new EnvironmentError(`onnxruntime: ${error}`, { cure })
 }
 
 /** Opens a model for inference on the given execution providers. */

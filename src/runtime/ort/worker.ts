@@ -5,7 +5,7 @@
 
 import { parentPort } from 'node:worker_threads'
 import type * as Ort from 'onnxruntime-node'
-import { invariant, messageOf } from '../../util/errors.ts'
+import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
 import type { Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
 import { transferables, type Request, type Requests, type Response, type WireFeeds } from './messages.ts'
@@ -126,7 +126,8 @@ port.on('message', (request: Request) => {
         transfer = transferables(result as WireFeeds)
       response = { id: request.id, result }
     } catch (error) {
-      response = { id: request.id, error: messageOf(error) }
+      const cure = error instanceof EnvironmentError ? error.cure : undefined
+      response = { id: request.id, error: messageOf(error), ...(cure === undefined ? {} : { cure }) }
     }
     port.postMessage(response, transfer)
   })
