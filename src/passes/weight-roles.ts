@@ -7,7 +7,7 @@ import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
-import { isMask, isSineTable } from './weight-values.ts'
+import { isFilledWith, isMask, isSineTable } from './weight-values.ts'
 import type { WeightUse } from './weight-uses.ts'
 
 export type WeightRole = 'parameter' | 'buffer' | 'constant'
@@ -91,6 +91,15 @@ export function isTelling(size: number, { node, index }: Use): boolean {
   return INPUT_ROLES[node.opType]?.[index] !== undefined || (size === 1 && ELEMENTWISE.has(node.opType))
 }
 
+/**
+ * A group normalization is exported as Reshape to [N,groups,...], InstanceNormalization with scale 1 and bias 0, Reshape
+ * back, and only then the learned scale and bias.
+ */
+async function isPartOfGroupNorm(tensor: Tensor, { node, index }: WeightUse): Promise<boolean> {
+  if (node.opType !== 'InstanceNormalization' || index === 0) return false
+  return node.input(0).producer?.opType === 'Reshape' && (await isFilledWith(tensor, index === 1 ? 1 : 0))
+}
+
 type Uses = ReadonlyMap<Value, readonly Use[]>
 
 /** Judges one use of a float weight; `uses` are those of the whole graph. Elements are read only where they tell. */
@@ -98,6 +107,7 @@ export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Prom
   const { node, index } = use
   if (node.domain === ONNX_DOMAIN) {
     if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
+    if (await isPartOfGroupNorm(tensor, use)) return judge('constant', 'fills a place in', node)
     const known = INPUT_ROLES[node.opType]?.[index]
     if (known) {
       const fixed = known[1] === 'table' && (await isSineTable(tensor))

@@ -26,6 +26,11 @@ export async function isMask(tensor: Tensor): Promise<boolean> {
   return seen.has(1) || [...seen].some(value => value <= SWITCHED_OFF)
 }
 
+/** Whether every element is `number`. */
+export async function isFilledWith(tensor: Tensor, number: number): Promise<boolean> {
+  return (await numbersOf(tensor))?.every(value => value === number) ?? false
+}
+
 const TOLERANCE = 2e-3
 
 /**
