@@ -1,7 +1,7 @@
 /** Results on stdout, everything else on stderr: log lines, warnings, one live progress line on a terminal. */
 
 import pc from 'picocolors'
-import { formatDuration } from '../util/format.ts'
+import { formatDuration, formatRate } from '../util/format.ts'
 
 export interface ProgressState {
   /** What is going on, e.g. `train`. */
@@ -88,7 +88,7 @@ export class Terminal {
     if (seconds > 0 && done > this.#startedDone) this.#rates.set(label, (done - this.#startedDone) / seconds)
     const rate = this.#rates.get(label) ?? 0
     const percent = total > 0 ? Math.floor((100 * done) / total) : 100
-    const speed = rate > 0 ? `, ${rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2)}/s` : ''
+    const speed = rate > 0 ? `, ${formatRate(rate)}` : ''
     const eta = rate > 0 && done < total ? `, ${formatDuration((total - done) / rate)} left` : ''
     return `${label} ${percent}% (${done}/${total} ${unit}${speed}${eta})${detail ? `  ${detail}` : ''}`
   }

@@ -1,6 +1,6 @@
 /** Results as text for people: aligned columns, the same facts as the JSON documents. */
 
-import { formatBytes, formatCount, formatTable } from '../util/format.ts'
+import { formatBytes, formatCount, formatRate, formatTable } from '../util/format.ts'
 import type { ImageSize, Transforms } from '../data/index.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { EvaluationReport } from './compare.ts'
@@ -18,7 +18,7 @@ export function describeEvaluation({ models, best, data }: EvaluationReport): st
     ...(marked ? [model === best ? '*' : ''] : []),
     model,
     ...names.map(name => cells[i]!.get(name) ?? '-'),
-    `${(metrics.samples / seconds).toPrecision(3)}/s`,
+    formatRate(metrics.samples / seconds),
   ])
   const head = [...(marked ? [''] : []), 'model', ...names, 'speed']
   const inputs = new Set(models.flatMap(({ transforms }) => describeTransforms(transforms)))

@@ -28,6 +28,11 @@ export function formatCount(count: number): string {
   return count.toLocaleString('en-US')
 }
 
+/** Things per second: `0.43/s`, `8.2/s`, `2230/s`. */
+export function formatRate(perSecond: number): string {
+  return `${perSecond >= 10 ? perSecond.toFixed(0) : perSecond.toPrecision(2)}/s`
+}
+
 /** Rows of cells as aligned columns; numbers (cells that start with a digit or sign) align right. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths: number[] = []
