@@ -12,8 +12,6 @@ import { Builder } from '../../src/ir/builder.ts'
 import { Graph, Model } from '../../src/ir/graph.ts'
 import { Value } from '../../src/ir/value.ts'
 import type { Window, WindowAxis } from '../../src/ops/window.ts'
-import { convolveFast } from '../../src/runtime/ort-cpu/fast-forms.ts'
-import { mergeSharedConstants } from '../../src/runtime/ort-cpu/lowering/constants.ts'
 import { CPU_LOWERINGS } from '../../src/runtime/ort-cpu/lowering/index.ts'
 import { sizeOf, type Shape } from '../../src/tensor/shape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -296,67 +294,5 @@ for (const { title, batch, channels, window, dx, dw } of CASES) {
     await compare(graphOf(op, [xs, dy], convWeightGrad(op, xs, dy, window, group)), dw)
   })
 }
-
-/** y = Conv(x, w, bias), lowered or as it is. */
-function convGraph(x: Shape, m: number, attributes: Record<string, readonly number[]>): Graph {
-  const op = new Builder(['x', 'w', 'bias', 'y'])
-  const values = [input('x', x), input('w', [m, x[1]!, 3, 3]), input('bias', [m])]
-  const pads = attributes['pads'] ?? [0, 0, 0, 0]
-  const shape = [x[0]!, m, x[2]! + pads[0]! + pads[2]! - 2, x[3]! + pads[1]! + pads[3]! - 2]
-  const y = op.one('Conv', values, { shape }, attributes)
-  y.name = 'y'
-  return graphOf(op, values, y)
-}
-
-for (const [x, pads] of [
-  [
-    [2, 256, 7, 9],
-    [1, 1, 1, 1],
-  ],
-  [
-    [1, 256, 30, 28],
-    [1, 0, 2, 1],
-  ],
-] as const) {
-  test(`Conv by Winograd, ${x.join('x')}, pads ${pads.join()}`, async () => {
-    const fast = convGraph(x, 259, { pads })
-    convolveFast(fast)
-    assert.ok(fast.nodes.length > 5, 'it is replaced')
-    assert.is(fast.outputs[0]!.producer, fast.nodes.at(-1))
-    const error = relativeError(await run(fast), await run(convGraph(x, 259, { pads })))
-    assert.ok(error <= WINOGRAD_TOLERANCE, `relative error ${error}`)
-  })
-}
-
-test('Conv stays where Winograd does not win', () => {
-  for (const [x, attributes] of [
-    [[1, 128, 28, 28], { pads: [1, 1, 1, 1] }],
-    [[1, 256, 28, 28], { pads: [3, 3, 3, 3] }],
-    [[1, 256, 4, 4], { pads: [0, 0, 0, 0] }],
-  ] as const) {
-    const graph = convGraph(x, 256, attributes)
-    convolveFast(graph)
-    assert.equal(
-      graph.nodes.map(node => node.opType),
-      ['Conv'],
-    )
-  }
-})
-
-test('forward and backward share the transforms of an input', () => {
-  const graph = convGraph([1, 256, 12, 12], 256, { pads: [1, 1, 1, 1] })
-  const op = new Builder(['x', 'w', 'bias', 'y', 'dy'])
-  const dy = input('dy', [1, 256, 12, 12])
-  const window = [axis(12, 3, same), axis(12, 3, same)]
-  graph.outputs.push(convWeightGrad(op, graph.inputs[0]!, dy, window, 1))
-  graph.inputs.push(dy)
-  graph.nodes.push(...op.nodes)
-  convolveFast(graph)
-  const lowered = lowerComposites(graph, CPU_LOWERINGS)
-  mergeSharedConstants(lowered)
-  const transforms = lowered.nodes.filter(node => node.opType === 'Conv').map(node => node.input(1))
-  assert.is(transforms.length, 3)
-  assert.is(new Set(transforms).size, 2, 'x twice, dy once')
-})
 
 test.run()

@@ -7,9 +7,6 @@ import { Builder } from '../../ir/builder.ts'
 import type { Graph } from '../../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../../ir/node.ts'
 import type { Value } from '../../ir/value.ts'
-import { convWindow } from '../../ops/window.ts'
-import { isWinogradWindow, winogradConv, winogradShare } from './lowering/winograd.ts'
-import { WINOGRAD_SHARE } from './lowering/convolution-input-grad.ts'
 
 /** Writes what replaces the node's output, or gives null to leave the node. */
 type FastForm = (op: Builder, node: Node) => Value | null
@@ -62,31 +59,6 @@ const relu6Gate: FastForm = (op, node) => {
 /** Sum of two is Add, which has more than one thread. */
 const sumOfTwo: FastForm = (op, node) =>
   node.opType === 'Sum' && node.inputs.length === 2 ? op.Add(node.input(0), node.input(1)) : null
-
-/**
- * Fewest channels on both sides for which a forward convolution becomes Winograd's. It would pay from 128 on, like the
- * input gradient, but the transformed input is kept for the backward pass: on ResNet-18 256 takes 2 % more time than
- * 128 and 6 % less memory (1200 instead of 1281 MB).
- */
-const FORWARD_WINOGRAD_CHANNELS = 256
-
-/** Winograd in the place of the model's own convolutions, where it wins. */
-const winograd: FastForm = (op, node) => {
-  if (node.opType !== 'Conv') return null
-  const [x, w] = [node.input(0), node.input(1)]
-  const window = convWindow(node)
-  const channels = Math.min(w.shape[0]!, w.shape[1]!)
-  if (channels < FORWARD_WINOGRAD_CHANNELS || !isWinogradWindow(window, node.int('group', 1))) return null
-  if (winogradShare(window) > WINOGRAD_SHARE) return null
-  const y = winogradConv(op, x, w, window)
-  const bias = node.inputs[2]
-  return bias ? op.Add(y, op.Reshape(bias, [bias.shape[0]!, 1, 1])) : y
-}
-
-/** Replaces convolutions of a program, before its composites are lowered: their convolutions were chosen already. */
-export function convolveFast(graph: Graph): void {
-  replaceNodes(graph, [winograd])
-}
 
 /** Replaces nodes of a lowered graph. */
 export function toFastForms(graph: Graph): void {

@@ -1,6 +1,6 @@
 /**
- * 3x3 convolutions of stride 1 and their two gradients by Winograd's F(4x4, 3x3), in standard operators: the transforms of
- * the tiles are convolutions of stride 4 with constant kernels, the products 36 matrix products.
+ * The two gradients of 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3), in standard operators: the transforms of the
+ * tiles are convolutions of stride 4 with constant kernels, the products 36 matrix products.
  *
  * Names: 36 = products of a tile; T = tiles of all images.
  */
@@ -79,15 +79,6 @@ export function transposedAxes(window: Window): Window {
     begin: TAPS - 1 - axis.begin,
     end: TAPS - 1 - axis.end,
   }))
-}
-
-/** y = Conv(x, w). */
-export function winogradConv(op: Builder, x: Value, w: Value, window: Window): Value {
-  const axes = window as Window2
-  const tiling = tilingOf(axes)
-  const weight = transformedWeight(op, w, WEIGHT_TRANSFORM, 'weight')
-  const products = op.MatMul(weight, matrices(op, inputTiles(op, x, axes, tiling), tiling, false))
-  return outputOf(op, products, x.shape[0]!, axes, tiling)
 }
 
 /** dx of Conv(x, w) whose window is `window`. */
