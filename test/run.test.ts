@@ -34,12 +34,7 @@ const ROWS: readonly (readonly [what: string, body: string, code: number, says: 
     1,
     /no summary/,
   ],
-  [
-    'an early exit',
-    "test('a', () => process.exit(0))\ntest('b', () => undefined)\ntest.run()",
-    1,
-    /FAIL/,
-  ],
+  ['an early exit', "test('a', () => process.exit(0))\ntest('b', () => undefined)\ntest.run()", 1, /FAIL/],
   ['a crash', "test('a', () => process.kill(process.pid, 'SIGSEGV'))\ntest.run()", 1, /ended by SIGSEGV/],
 ]
 

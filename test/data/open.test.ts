@@ -108,7 +108,10 @@ test('an npz with chosen arrays', async () => {
   await assertFails(
     () => openDataset(file),
     "/two-inputs.npz: it is not clear which arrays are inputs: 'image', 'token_ids'; targets are 'target'",
-    { root: join(FIXTURES, 'npz'), cure: 'name the input arrays with --inputs, in the order of the model inputs' },
+    {
+      root: join(FIXTURES, 'npz'),
+      cure: 'name the input arrays with --inputs, in the order of the model inputs',
+    },
   )
   await assertFails(
     () => openDataset(file, { inputs: ['pixels'] }),
