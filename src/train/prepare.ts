@@ -30,7 +30,7 @@ import { observe } from '../runtime/observe.ts'
 import { DTYPES } from '../tensor/dtype.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { UnsupportedError } from '../util/errors.ts'
+import { InputError, UnsupportedError } from '../util/errors.ts'
 
 /** Programs are written in this opset, or in the model's own where that is newer. */
 export const PROGRAM_OPSET = 18
@@ -121,6 +121,7 @@ export async function prepareTraining(
   const open = unobserved.find(value => value.type?.kind === 'tensor')
   if (open)
     throw new UnsupportedError(`model: the shape of ${open.toString()} is not known on a batch of the data`)
+  checkReshapes(model)
   const used = new Set(model.graph.nodes.flatMap(node => node.inputs))
   return {
     model,
@@ -134,6 +135,24 @@ export async function prepareTraining(
     activation: logits.activation,
     activationAxis: logits.axis,
     notes: chooseEnd(source, options).notes,
+  }
+}
+
+/**
+ * ONNX Runtime believes a shape that is written in the graph. One that was written for another batch size shows here: the
+ * node would give more or fewer elements than it takes.
+ */
+function checkReshapes(model: Model): void {
+  for (const node of model.graph.nodes) {
+    if (node.opType !== 'Reshape') continue
+    const [x, y] = [node.input(0), node.output(0)]
+    if (sizeOf(x.shape) === sizeOf(y.shape)) continue
+    throw new InputError(
+      `model: ${node.label} takes ${x.toString()} and is written to give ${formatShape(y.shape)}`,
+      {
+        cure: 'the graph holds a shape of another batch size: export it with a dynamic batch, made from an example of two or more samples, or train with the --batch-size it was made for',
+      },
+    )
   }
 }
 

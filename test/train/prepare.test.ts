@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { prepareTraining } from '../../src/train/prepare.ts'
 import { buildModel, int64s, randoms } from '../passes/support/build.ts'
+import { errorOf } from '../support/errors.ts'
 
 /** Made for a batch of one: flattened by `Reshape(h, Concat([1], [-1]))`, as `x.view(x.size(0), -1)` is exported. */
 const classifier = () =>
@@ -43,6 +44,26 @@ test('the loss takes what a Sigmoid is applied to, or what it gives', async () =
     ['MatMul', 'sigmoid', 'y', 1],
     ['Sigmoid', 'none', 'y', 0],
   ])
+})
+
+test('a shape of another batch size in a model of open batch is named', async () => {
+  const model = buildModel({
+    inputs: { x: ['N', 3, 2] },
+    weights: { shape: int64s(1, 6), w: randoms([6, 5]) },
+    nodes: [
+      ['Relu', ['x'], ['h']],
+      ['Reshape', ['h', 'shape'], ['flat']],
+      ['MatMul', ['flat', 'w'], ['y']],
+    ],
+    outputs: ['y'],
+  })
+  const error = await errorOf(prepareTraining(cpuEngine(), model, { batchSize: 4 }))
+  assert.is(error.exitCode, 3)
+  assert.match(
+    error.message,
+    /^model: Reshape ".*" takes %"h"<float32,\[4,3,2\]> and is written to give \[1,6\]$/,
+  )
+  assert.match(error.cure!, /export it with a dynamic batch/)
 })
 
 test.run()
