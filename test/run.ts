@@ -16,7 +16,7 @@ const pattern = new RegExp(process.argv[2] ?? '.')
 const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.test.ts') && pattern.test(name))
   .sort()
-const LIMIT_MS = 10 * 60_000
+const LIMIT_MS = 20 * 60_000
 
 interface Outcome {
   file: string

@@ -20,7 +20,7 @@ function start(run: string) {
   const model = join('fixtures', 'demo', 'digits_cnn.onnx')
   const lengths = [
     '--epochs',
-    '8',
+    '4',
     '--batch-size',
     '16',
     '--swa-start',
