@@ -8,17 +8,11 @@ import { Graph, Model } from '../ir/graph.ts'
 import { Node } from '../ir/node.ts'
 import { readsOf } from '../ir/topology.ts'
 import { Value, type TensorType } from '../ir/value.ts'
+import { namesOf, type Observations } from '../passes/index.ts'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { Engine, Feeds, Runner } from './engine.ts'
 import { serializeModel } from '../serde/index.ts'
-
-export interface Observations {
-  /** Type and static shape of every value that a node of the main graph makes. */
-  readonly types: ReadonlyMap<string, TensorType>
-  /** Elements of the values asked for. */
-  readonly values: ReadonlyMap<string, Tensor>
-}
 
 /**
  * Observes a model for one set of input shapes.
@@ -44,7 +38,7 @@ export async function observe(
   const values = new Map<string, Tensor>()
   if (unknown.length === 0 && wanted.length === 0) return { types, values }
 
-  const op = new Builder(namesIn(model.graph))
+  const op = new Builder(namesOf(model.graph))
   const shapeOf = new Map(
     unknown.map(value => {
       const name = op.uniqueName(`${value.name}/observed_shape`)
@@ -113,9 +107,4 @@ function withOutputs(model: Model, outputs: readonly Value[], extra: readonly No
   const copy = new Model(graph, model.irVersion, model.opsetImports)
   copy.functions = model.functions
   return copy
-}
-
-function namesIn(graph: Graph): string[] {
-  const values = [...graph.inputs, ...graph.initializers, ...graph.nodes.flatMap(node => node.outputs)]
-  return values.flatMap(value => value?.name ?? [])
 }

@@ -49,8 +49,6 @@ const LOSSES: { readonly [K in LossKind]: Writer<K> } = {
   }),
 }
 
-export const LOSS_KINDS = Object.keys(LOSSES) as LossKind[]
-
 /** Writes the loss: a scalar. */
 export function writeLoss<K extends LossKind>(
   op: Builder,

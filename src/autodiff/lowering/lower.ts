@@ -6,6 +6,7 @@ import type { Node } from '../../ir/node.ts'
 import { usesOf, walkGraphs } from '../../ir/topology.ts'
 import { Value } from '../../ir/value.ts'
 import { cloneGraph } from '../../passes/clone.ts'
+import { namesOf } from '../../passes/names.ts'
 import { sameShape } from '../../tensor/shape.ts'
 import { invariant } from '../../util/errors.ts'
 import { isComposite, type CompositeName } from '../composites.ts'
@@ -118,16 +119,4 @@ function companion(op: Builder, value: Value, opType: string, index: number, spe
   added.producer = node
   node.outputs[index] = added
   return added
-}
-
-function namesOf(graph: Graph): Set<string> {
-  const names = new Set<string>()
-  for (const inner of walkGraphs(graph)) {
-    for (const value of [...inner.inputs, ...inner.initializers]) names.add(value.name)
-    for (const node of inner.nodes) {
-      if (node.name) names.add(node.name)
-      for (const output of node.outputs) if (output) names.add(output.name)
-    }
-  }
-  return names
 }
