@@ -1,7 +1,12 @@
-/** What an engine is: it runs inference on a model and steps of a training program. Engines differ in lowering and in where state lives. */
+/**
+ * What an engine is: it runs inference on a model and steps of a training program. Engines differ in their lowering, in
+ * what they can compute, and in where state lives between steps; all of it is said here, so that callers need not ask
+ * which engine they have.
+ */
 
+import type { DType } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import type { Program } from './program.ts'
+import type { Lowered, Program } from './program.ts'
 
 /** Named tensors going into or coming out of a run. */
 export type Feeds = ReadonlyMap<string, Tensor>
@@ -40,8 +45,25 @@ export interface Runner {
 /** The metrics of one training step: scalars by output name. */
 export type StepMetrics = ReadonlyMap<string, number>
 
+/** What a trainer moved between the process and its device since it was opened. An engine without a device moves nothing. */
+export interface Traffic {
+  /** Training steps done. */
+  readonly steps: number
+  /** Calls of the runtime in which they were done. */
+  readonly runs: number
+  /** Bytes of step inputs (batches, targets, scalars) and of metrics. */
+  readonly batchBytes: number
+  /** Bytes of carried state, both ways: before and after each run where the state cannot stay, and for reads and writes. */
+  readonly stateBytes: number
+}
+
 /** A training program with its state, which stays with the engine between steps. */
 export interface Trainer {
+  /** Steps that are best sent at once, at this moment: the engine learns it from the first ones. */
+  readonly chunk: number
+  /** What a person should know about how the program runs here: nodes that fall back to the CPU, for instance. */
+  readonly notes: readonly string[]
+  readonly traffic: Traffic
   /** Runs one step for each element of `batches`, in order. The batches' memory is handed over: do not use it afterwards. */
   steps(batches: readonly Feeds[]): Promise<StepMetrics[]>
   /** A copy of the state tensors. */
@@ -50,11 +72,37 @@ export interface Trainer {
   close(): Promise<void>
 }
 
+/** What an engine can compute, as data. */
+export interface Capabilities {
+  /** Operators that it has kernels for: `Relu`, `com.microsoft.Gelu`. */
+  readonly operators: ReadonlySet<string>
+  /** Element types that those kernels compute in. */
+  readonly dtypes: ReadonlySet<DType>
+  /**
+   * Where the state is between steps: in the process; on the device; or on the device for the steps of one run only, so
+   * that it crosses the bus once each way per run.
+   */
+  readonly state: 'process' | 'device' | 'run'
+}
+
 export interface Engine {
   /** `cpu`, `cuda`, `webgpu`, ... */
   readonly name: string
   /** Engine and version for reports. */
   readonly description: string
+  readonly capabilities: Capabilities
+  /**
+   * The engine that looks at graphs for this one (shapes, constants): the CPU's, where opening a session on the device
+   * only for that would be slow or impossible. Default: the engine itself.
+   */
+  readonly observer?: Engine
+  /** The program in operators that this engine executes; composites are gone. */
+  lower(program: Program): Lowered
   openRunner(model: ModelSource, options?: SessionOptions): Promise<Runner>
   openTrainer(program: Program, options?: SessionOptions): Promise<Trainer>
+}
+
+/** The engine that looks at graphs for an engine. */
+export function observerOf(engine: Engine): Engine {
+  return engine.observer ?? engine
 }

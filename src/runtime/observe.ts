@@ -11,7 +11,7 @@ import { Value, type TensorType } from '../ir/value.ts'
 import { namesOf, type Observations } from '../passes/index.ts'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import type { Engine, Feeds, Runner } from './engine.ts'
+import { observerOf, type Engine, type Feeds, type Runner } from './engine.ts'
 import { serializeModel } from '../serde/index.ts'
 
 /**
@@ -83,7 +83,7 @@ async function inferTypes(
 
 async function open(engine: Engine, model: Model): Promise<Runner> {
   try {
-    return await engine.openRunner(await serializeModel(model), { optimization: 'disabled' })
+    return await observerOf(engine).openRunner(await serializeModel(model), { optimization: 'disabled' })
   } catch (error) {
     if (error instanceof EnvironmentError) throw error
     throw new InputError(`model: ONNX Runtime cannot load the graph: ${messageOf(error)}`, { cause: error })

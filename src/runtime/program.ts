@@ -1,6 +1,8 @@
 /** A training program: one graph that maps state and a batch to the next state and metrics. */
 
-import type { Graph } from '../ir/graph.ts'
+import { Model, type Graph } from '../ir/graph.ts'
+import { ONNX_DOMAIN } from '../ir/node.ts'
+import { serializeModel } from '../serde/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import type { Shape } from '../tensor/shape.ts'
 
@@ -39,4 +41,18 @@ export interface Program {
   readonly inputs: readonly StepInput[]
   /** Scalar outputs reported at each step. */
   readonly metrics: readonly string[]
+}
+
+/** A program that one engine has lowered: its inputs and outputs are those of the program. */
+export interface Lowered {
+  readonly graph: Graph
+  readonly opset: number
+}
+
+/** IR version of the programs we write: the one of opset 18 (ONNX 1.13), read by every ONNX Runtime since 1.14. */
+const PROGRAM_IR_VERSION = 8
+
+/** A lowered program as an ONNX model. */
+export function serializeLowered({ graph, opset }: Lowered): Promise<Uint8Array> {
+  return serializeModel(new Model(graph, PROGRAM_IR_VERSION, new Map([[ONNX_DOMAIN, opset]])))
 }

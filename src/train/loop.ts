@@ -1,6 +1,7 @@
 /**
  * The training loop: batches in, steps on an engine, and stops at the steps where something is due (snapshot, validation,
- * saving). Between stops two chunks of steps are in flight, so that the engine never waits for the data.
+ * saving). The engine says how many steps it wants at once. Between stops two such chunks are in flight: the engine works on
+ * one while the data of the next are made ready.
  */
 
 import type { Feeds, StepMetrics, Trainer } from '../runtime/engine.ts'
@@ -23,8 +24,6 @@ export interface LoopOptions {
   readonly onStop: (step: number) => Promise<void>
   /** Called for each step, in order. */
   readonly onStep: (step: number, metrics: StepMetrics) => void
-  /** Steps sent to the engine at once. */
-  readonly chunk?: number
   readonly signal?: AbortSignal | undefined
 }
 
@@ -32,7 +31,7 @@ const IN_FLIGHT = 2
 
 /** Runs the steps; throws InterruptedError after calling `onStop` when the signal aborts. */
 export async function runLoop(options: LoopOptions): Promise<void> {
-  const { trainer, lastStep, scalarsAt, isStop, onStop, signal, chunk = 1 } = options
+  const { trainer, lastStep, scalarsAt, isStop, onStop, signal } = options
   let step = options.firstStep
   let pending: Feeds[] = []
   const flying: { first: number; result: Promise<StepMetrics[]> }[] = []
@@ -63,7 +62,7 @@ export async function runLoop(options: LoopOptions): Promise<void> {
       step++
       pending.push(new Map([...batch, ...scalarsAt(step)]))
       const stop = isStop(step) || step === lastStep
-      if (pending.length >= chunk || stop) await send()
+      if (pending.length >= trainer.chunk || stop) await send()
       if (stop || signal?.aborted) {
         await settle()
         await onStop(step)

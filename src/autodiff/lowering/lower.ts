@@ -6,8 +6,8 @@ import type { Node } from '../../ir/node.ts'
 import { usesOf, walkGraphs } from '../../ir/topology.ts'
 import { Value } from '../../ir/value.ts'
 import { cloneGraph } from '../../passes/clone.ts'
+import { bindOutput } from '../../passes/bind-output.ts'
 import { namesOf } from '../../passes/names.ts'
-import { sameShape } from '../../tensor/shape.ts'
 import { invariant } from '../../util/errors.ts'
 import { isComposite, type CompositeName } from '../composites.ts'
 
@@ -67,7 +67,7 @@ export function lowerComposites(graph: Graph, table: CompositeLowerings): Graph 
       const bound = new Map<Value, Value>()
       node.outputs.forEach((output, i) => {
         const result = results[i] ?? null
-        if (output && context.wants(i)) bind(op, output, result, bound, `output ${i} of ${node.label}`)
+        if (output && context.wants(i)) bindOutput(op, output, result, bound, `output ${i} of ${node.label}`)
       })
     })
     const written = op.nodes.splice(0)
@@ -80,31 +80,6 @@ export function lowerComposites(graph: Graph, table: CompositeLowerings): Graph 
   lowered.nodes = nodes
   lowered.initializers.push(...op.initializers)
   return lowered
-}
-
-/** Makes `output` the result of the node on the tape that produced `result`, in the place of `result`. */
-function bind(
-  op: Builder,
-  output: Value,
-  result: Value | null,
-  bound: Map<Value, Value>,
-  what: string,
-): void {
-  invariant(result, `lowering gives no ${what}`)
-  invariant(
-    result.dtype === output.dtype && sameShape(result.shape, output.shape),
-    `lowering gives ${result.toString()} as ${what}, expected ${output.toString()}`,
-  )
-  // A result that was there before (an input of the composite, a value bound already) is copied.
-  const own = op.nodes.some(node => node.outputs.includes(result))
-  const replaced = own ? result : op.Identity(bound.get(result) ?? result)
-  bound.set(result, output)
-  const swap = (value: Value | null) => (value === replaced ? output : value)
-  for (const node of op.nodes) {
-    if (node.outputs.includes(replaced)) output.producer = node
-    node.outputs = node.outputs.map(swap)
-    node.inputs = node.inputs.map(swap)
-  }
 }
 
 /** See LoweringContext. */

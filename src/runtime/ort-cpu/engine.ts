@@ -2,19 +2,15 @@
 
 import { availableParallelism } from 'node:os'
 import { lowerComposites } from '../../autodiff/lowering/index.ts'
-import { Model } from '../../ir/graph.ts'
-import { ONNX_DOMAIN } from '../../ir/node.ts'
-import { serializeModel } from '../../serde/index.ts'
 import type { Engine, SessionOptions } from '../engine.ts'
 import { openRunner, openTrainer } from '../ort/session.ts'
-import type { Program } from '../program.ts'
+import { serializeLowered, type Lowered, type Program } from '../program.ts'
+import { CPU_CAPABILITIES } from './capabilities.ts'
 import { toFastForms } from './fast-forms.ts'
 import { mergeSharedConstants } from './lowering/constants.ts'
 import { CPU_LOWERINGS } from './lowering/index.ts'
 
 const PROVIDERS = ['cpu']
-/** IR version of the programs we write: the one of opset 18 (ONNX 1.13), read by every ONNX Runtime since 1.14. */
-const PROGRAM_IR_VERSION = 8
 
 /**
  * Measured on ResNet-18 (224x224, batch 16). `all` would turn convolutions into a blocked layout and back, 3 to 10 %
@@ -31,10 +27,15 @@ export function cpuEngine(): Engine {
   return {
     name: 'cpu',
     description: 'ONNX Runtime, CPU execution provider',
+    capabilities: CPU_CAPABILITIES,
+    lower: lowerForCpu,
     openRunner: (model, options) => openRunner(model, PROVIDERS, withThreads(options)),
     async openTrainer(program, options) {
-      const model = await serializeModel(lowerForCpu(program))
-      return openTrainer(program, model, PROVIDERS, withThreads({ ...TRAINER_OPTIONS, ...options }))
+      return openTrainer(program, await serializeLowered(lowerForCpu(program)), {
+        providers: PROVIDERS,
+        options: withThreads({ ...TRAINER_OPTIONS, ...options }),
+        stepper: 'alternating',
+      })
     },
   }
 }
@@ -44,9 +45,9 @@ export function cpuEngine(): Engine {
  * rounding, ten times that of the direct form, would turn more Relu gates and choices of MaxPool over, and one of them
  * moves the gradients of every layer before it by 1e-3 or more. In the backward pass it only rounds.
  */
-export function lowerForCpu(program: Program): Model {
+export function lowerForCpu(program: Program): Lowered {
   const graph = lowerComposites(program.graph, CPU_LOWERINGS)
   toFastForms(graph)
   mergeSharedConstants(graph)
-  return new Model(graph, PROGRAM_IR_VERSION, new Map([[ONNX_DOMAIN, program.opset]]))
+  return { graph, opset: program.opset }
 }

@@ -1,15 +1,11 @@
 /** Nodes in forms that the CPU provider runs on all threads. */
 
-import { removeDeadNodesOf } from '../../passes/dead-nodes.ts'
-import { namesOf } from '../../passes/index.ts'
 import { float } from '../../ir/attribute.ts'
-import { Builder } from '../../ir/builder.ts'
+import type { Builder } from '../../ir/builder.ts'
 import type { Graph } from '../../ir/graph.ts'
-import { ONNX_DOMAIN, type Node } from '../../ir/node.ts'
+import { ONNX_DOMAIN } from '../../ir/node.ts'
 import type { Value } from '../../ir/value.ts'
-
-/** Writes what replaces the node's output, or gives null to leave the node. */
-type FastForm = (op: Builder, node: Node) => Value | null
+import { replaceNodes, type NodeForm, type NodeForms } from '../../passes/index.ts'
 
 /**
  * 1e38 · y is at least one for every positive y that is not subnormal, so that the result is the step function. For
@@ -26,8 +22,7 @@ const RELU6 = 6
  * finite there unless the step has failed, and then it fails visibly. Other conditions may hide infinities for good
  * reason, so they keep their Where.
  */
-const reluGate: FastForm = (op, node) => {
-  if (node.opType !== 'Where') return null
+const reluGate: NodeForm = (op, node) => {
   const [condition, dy, otherwise] = node.inputs as [Value, Value, Value]
   const test = condition.producer
   if (test?.opType !== 'Greater' || test.domain !== ONNX_DOMAIN) return null
@@ -42,8 +37,7 @@ const reluGate: FastForm = (op, node) => {
  * It reads y alone: x need not be kept, and the Clip is fused into the convolution before it. At the bounds themselves
  * it is zero, as PyTorch's gradient of ReLU6 (that of clamp is one).
  */
-const relu6Gate: FastForm = (op, node) => {
-  if (node.opType !== 'Where') return null
+const relu6Gate: NodeForm = (op, node) => {
   const [condition, dy, otherwise] = node.inputs as [Value, Value, Value]
   const test = condition.producer
   if (test?.opType !== 'Equal' || test.domain !== ONNX_DOMAIN || !isScalar(otherwise, 0)) return null
@@ -57,31 +51,14 @@ const relu6Gate: FastForm = (op, node) => {
 }
 
 /** Sum of two is Add, which has more than one thread. */
-const sumOfTwo: FastForm = (op, node) =>
-  node.opType === 'Sum' && node.inputs.length === 2 ? op.Add(node.input(0), node.input(1)) : null
+const sumOfTwo: NodeForm = (op, node) =>
+  node.inputs.length === 2 ? op.Add(node.input(0), node.input(1)) : null
+
+const FAST_FORMS: NodeForms = { Where: [reluGate, relu6Gate], Sum: [sumOfTwo] }
 
 /** Replaces nodes of a lowered graph. */
 export function toFastForms(graph: Graph): void {
-  replaceNodes(graph, [reluGate, relu6Gate, sumOfTwo])
-}
-
-/** Replaces the nodes for which a form is found, in place; their outputs keep their names. */
-function replaceNodes(graph: Graph, forms: readonly FastForm[]): void {
-  const op = new Builder(namesOf(graph))
-  graph.nodes = graph.nodes.flatMap(node => {
-    if (node.domain !== ONNX_DOMAIN) return [node]
-    for (const form of forms) {
-      const result = op.within(node.name, () => form(op, node))
-      if (!result) continue
-      const last = result.producer!
-      last.outputs = [node.output(0)]
-      node.output(0).producer = last
-      return op.nodes.splice(0)
-    }
-    return [node]
-  })
-  graph.initializers.push(...op.initializers)
-  removeDeadNodesOf(graph)
+  replaceNodes(graph, FAST_FORMS)
 }
 
 /** One where x is positive, else zero. */

@@ -2,8 +2,9 @@
 
 import type { DType } from '../../tensor/dtype.ts'
 import { Tensor } from '../../tensor/tensor.ts'
-import type { ModelSource, Port, SessionOptions } from '../engine.ts'
+import type { ModelSource, Port, SessionOptions, Traffic } from '../engine.ts'
 import type { StateVector } from '../program.ts'
+import type { PlacedNode } from './placement.ts'
 
 /** A tensor as it crosses threads. */
 export interface WireTensor {
@@ -14,6 +15,25 @@ export interface WireTensor {
 
 export type WireFeeds = readonly (readonly [name: string, tensor: WireTensor])[]
 
+/** How the state of a program is carried from step to step: a row of STEPPERS. */
+export type StepperName = 'alternating'
+
+/** What a session thread must know of a training program. */
+export interface StepPlan {
+  readonly stepper: StepperName
+  readonly state: readonly StateVector[]
+  readonly metrics: readonly string[]
+}
+
+/** Metrics of one step, by output name. */
+export type WireMetrics = readonly (readonly [name: string, value: number])[]
+
+/** The metrics of each step, and what crossed the bus since the session was opened. */
+export interface StepResults {
+  readonly metrics: readonly WireMetrics[]
+  readonly traffic: Traffic
+}
+
 /** Request name -> its arguments and its answer. */
 export interface Requests {
   open: {
@@ -21,10 +41,13 @@ export interface Requests {
     result: { inputs: Port[]; outputs: Port[] }
   }
   run: { arguments: { feeds: WireFeeds; outputs: readonly string[] | null }; result: WireFeeds }
-  declareState: { arguments: { state: readonly StateVector[]; metrics: readonly string[] }; result: null }
+  /** Says how steps are made, before the first of the requests below. */
+  prepareSteps: { arguments: StepPlan; result: null }
   writeState: { arguments: { state: WireFeeds }; result: null }
   readState: { arguments: null; result: WireFeeds }
-  step: { arguments: { feeds: WireFeeds }; result: readonly (readonly [name: string, value: number])[] }
+  steps: { arguments: { batches: readonly WireFeeds[] }; result: StepResults }
+  /** Ends the profile that the session was opened with (`options.profile`), and says where nodes ran. */
+  placement: { arguments: { prefix: string }; result: readonly PlacedNode[] }
   close: { arguments: null; result: null }
 }
 

@@ -3,7 +3,7 @@
 import { Worker } from 'node:worker_threads'
 import { EnvironmentError, InputError, messageOf } from '../../util/errors.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
-import type { Feeds, ModelSource, Port, Runner, SessionOptions, StepMetrics, Trainer } from '../engine.ts'
+import type { Feeds, ModelSource, Port, Runner, SessionOptions, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
 import {
   fromWire,
@@ -12,6 +12,7 @@ import {
   type ProviderSpec,
   type Requests,
   type Response,
+  type StepperName,
   type WireFeeds,
 } from './messages.ts'
 import { disableTelemetry } from './telemetry.ts'
@@ -30,7 +31,7 @@ function startWorker(): Worker {
 }
 
 /** A session in a thread of its own. */
-class SessionThread {
+export class SessionThread {
   readonly #worker: Worker
   readonly #pending = new Map<number, Pending>()
   #nextId = 0
@@ -101,23 +102,34 @@ export async function openRunner(
   }
 }
 
+/** How a training program is opened, beside its session options. */
+export interface TrainerSetup {
+  readonly providers: readonly ProviderSpec[]
+  readonly options: SessionOptions
+  readonly stepper: StepperName
+}
+
 /** Opens a lowered, serialized training program; its state must be written before the first step. */
 export async function openTrainer(
   program: Program,
   model: Uint8Array,
-  providers: readonly ProviderSpec[],
-  options: SessionOptions,
+  { providers, options, stepper }: TrainerSetup,
 ): Promise<Trainer> {
   const thread = new SessionThread()
   await open(thread, model, providers, options)
-  await thread.request('declareState', { state: program.state, metrics: program.metrics })
+  await thread.request('prepareSteps', { stepper, state: program.state, metrics: program.metrics })
+  let traffic: Traffic = { steps: 0, runs: 0, batchBytes: 0, stateBytes: 0 }
   return {
+    chunk: 1,
+    notes: [],
+    get traffic() {
+      return traffic
+    },
     async steps(batches) {
-      const step = async (batch: Feeds): Promise<StepMetrics> => {
-        const feeds = wire(batch)
-        return new Map(await thread.request('step', { feeds }, transferables(feeds)))
-      }
-      return Promise.all(batches.map(step))
+      const wired = batches.map(wire)
+      const results = await thread.request('steps', { batches: wired }, transferables(wired.flat()))
+      traffic = results.traffic
+      return results.metrics.map(metrics => new Map(metrics))
     },
     async readState() {
       return unwire(await thread.request('readState', null))

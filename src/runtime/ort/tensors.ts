@@ -5,7 +5,7 @@ import { UnsupportedError } from '../../util/errors.ts'
 import type { DType } from '../../tensor/dtype.ts'
 import type { TypedArray } from '../../tensor/tensor.ts'
 import type { OrtModule } from './load.ts'
-import { fromWire, type WireTensor } from './messages.ts'
+import { fromWire, type WireFeeds, type WireTensor } from './messages.ts'
 
 type OrtType = Ort.Tensor.Type
 
@@ -64,4 +64,9 @@ export function fromOrt(tensor: Ort.Tensor, name: string): WireTensor {
   }
   const array = tensor.data as TypedArray
   return { dtype, dims: tensor.dims, data: new Uint8Array(array.buffer, array.byteOffset, array.byteLength) }
+}
+
+/** What `run` of a session takes. */
+export function bindFeeds(ort: OrtModule, feeds: WireFeeds): Record<string, Ort.Tensor> {
+  return Object.fromEntries(feeds.map(([name, tensor]) => [name, toOrt(ort, tensor, name)]))
 }

@@ -9,13 +9,13 @@ import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
 import type { Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
 import { transferables, type Request, type Requests, type Response, type WireFeeds } from './messages.ts'
-import { CarriedState } from './state.ts'
-import { dtypeOfOrt, fromOrt, toOrt } from './tensors.ts'
+import { takePlacement } from './placement.ts'
+import { STEPPERS, type Stepper } from './stepper.ts'
+import { bindFeeds, dtypeOfOrt, fromOrt } from './tensors.ts'
 
 let ort: OrtModule
 let session: Ort.InferenceSession | null = null
-let state: CarriedState | null = null
-let metricNames: readonly string[] = []
+let stepper: Stepper | null = null
 
 type Handlers = {
   [K in keyof Requests]: (argument: Requests[K]['arguments']) => Promise<Requests[K]['result']>
@@ -37,38 +37,40 @@ const handlers: Handlers = {
   },
 
   async run({ feeds, outputs }) {
-    const results = await opened().run(bind(feeds), outputs ? [...outputs] : [...opened().outputNames])
+    const results = await opened().run(
+      bindFeeds(ort, feeds),
+      outputs ? [...outputs] : [...opened().outputNames],
+    )
     return wireAll(results)
   },
 
-  async declareState({ state: vectors, metrics }) {
-    state = new CarriedState(ort, vectors)
-    metricNames = metrics
+  async prepareSteps(plan) {
+    stepper = STEPPERS[plan.stepper](ort, opened(), plan)
     return Promise.resolve(null)
   },
 
-  async writeState({ state: feeds }) {
-    declared().write(feeds)
-    return Promise.resolve(null)
+  async writeState({ state }) {
+    await prepared().write(state)
+    return null
   },
 
   async readState() {
-    return Promise.resolve(declared().read())
+    return prepared().read()
   },
 
-  async step({ feeds }) {
-    const carried = declared()
-    const metrics = Object.fromEntries(metricNames.map(name => [name, null]))
-    const results = await opened().run(
-      { ...carried.feeds, ...bind(feeds) },
-      { ...carried.fetches, ...metrics },
-    )
-    carried.advance()
-    return metricNames.map(name => [name, Number((results[name]!.data as ArrayLike<number>)[0])] as const)
+  async steps({ batches }) {
+    const metrics = await prepared().steps(batches)
+    return { metrics, traffic: prepared().traffic }
+  },
+
+  placement({ prefix }) {
+    opened().endProfiling()
+    return Promise.resolve(takePlacement(prefix))
   },
 
   async close() {
-    state = null
+    await stepper?.close()
+    stepper = null
     await session?.release()
     session = null
     return null
@@ -91,13 +93,9 @@ function opened(): Ort.InferenceSession {
   return session
 }
 
-function declared(): CarriedState {
-  invariant(state, 'the state was not declared')
-  return state
-}
-
-function bind(feeds: WireFeeds): Record<string, Ort.Tensor> {
-  return Object.fromEntries(feeds.map(([name, tensor]) => [name, toOrt(ort, tensor, name)]))
+function prepared(): Stepper {
+  invariant(stepper, 'the steps were not prepared')
+  return stepper
 }
 
 function wireAll(results: Ort.InferenceSession.OnnxValueMapType): WireFeeds {

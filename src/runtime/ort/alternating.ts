@@ -1,14 +1,17 @@
 /**
- * The carried state of a training session: two buffers for each vector. A step reads views of one and writes views of
- * the other (the binding takes inputs without a copy and fills given outputs in place), then they change roles.
+ * State in the process: two buffers for each vector. A step reads views of one and writes views of the other (the
+ * binding takes inputs without a copy and fills given outputs in place), then they change roles.
  */
 
 import type * as Ort from 'onnxruntime-node'
 import { sizeOf } from '../../tensor/shape.ts'
 import { invariant } from '../../util/errors.ts'
+import type { Traffic } from '../engine.ts'
 import type { StateVector } from '../program.ts'
 import type { OrtModule } from './load.ts'
-import { fromWire, type WireFeeds } from './messages.ts'
+import { fromWire, type StepPlan, type WireFeeds, type WireMetrics } from './messages.ts'
+import type { Stepper } from './stepper.ts'
+import { bindFeeds } from './tensors.ts'
 
 type Bound = Record<string, Ort.Tensor>
 
@@ -20,7 +23,8 @@ interface Side {
   readonly outputs: Bound
 }
 
-export class CarriedState {
+/** The two buffers of each state vector. */
+export class AlternatingState {
   readonly #vectors: readonly StateVector[]
   #current: Side
   #next: Side
@@ -70,6 +74,54 @@ export class CarriedState {
       const data = new Uint8Array(this.#current.buffers[i]!.slice().buffer)
       return [name, { dtype: 'float32', dims: [length], data }] as const
     })
+  }
+}
+
+/** One run a step. */
+export class AlternatingStepper implements Stepper {
+  readonly #ort: OrtModule
+  readonly #session: Ort.InferenceSession
+  readonly #state: AlternatingState
+  readonly #metrics: readonly string[]
+  #steps = 0
+
+  constructor(ort: OrtModule, session: Ort.InferenceSession, { state, metrics }: StepPlan) {
+    this.#ort = ort
+    this.#session = session
+    this.#state = new AlternatingState(ort, state)
+    this.#metrics = metrics
+  }
+
+  get traffic(): Traffic {
+    return { steps: this.#steps, runs: this.#steps, batchBytes: 0, stateBytes: 0 }
+  }
+
+  write(state: WireFeeds): Promise<void> {
+    this.#state.write(state)
+    return Promise.resolve()
+  }
+
+  read(): Promise<WireFeeds> {
+    return Promise.resolve(this.#state.read())
+  }
+
+  async steps(batches: readonly WireFeeds[]): Promise<WireMetrics[]> {
+    const metrics: WireMetrics[] = []
+    const wanted = Object.fromEntries(this.#metrics.map(name => [name, null]))
+    for (const batch of batches) {
+      const feeds = { ...this.#state.feeds, ...bindFeeds(this.#ort, batch) }
+      const results = await this.#session.run(feeds, { ...this.#state.fetches, ...wanted })
+      this.#state.advance()
+      this.#steps++
+      metrics.push(
+        this.#metrics.map(name => [name, Number((results[name]!.data as ArrayLike<number>)[0])] as const),
+      )
+    }
+    return metrics
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve()
   }
 }
 

@@ -1,0 +1,24 @@
+/** How a session thread carries the state of a training program from step to step; engines differ in where it can stay. */
+
+import type * as Ort from 'onnxruntime-node'
+import type { Traffic } from '../engine.ts'
+import { AlternatingStepper } from './alternating.ts'
+import type { OrtModule } from './load.ts'
+import type { StepperName, StepPlan, WireFeeds, WireMetrics } from './messages.ts'
+
+export interface Stepper {
+  readonly traffic: Traffic
+  /** Sets whole state vectors. */
+  write(state: WireFeeds): Promise<void>
+  /** Copies of all state vectors. */
+  read(): Promise<WireFeeds>
+  /** One step for each batch, in order. */
+  steps(batches: readonly WireFeeds[]): Promise<WireMetrics[]>
+  close(): Promise<void>
+}
+
+export type MakeStepper = (ort: OrtModule, session: Ort.InferenceSession, plan: StepPlan) => Stepper
+
+export const STEPPERS: Readonly<Record<StepperName, MakeStepper>> = {
+  alternating: (ort, session, plan) => new AlternatingStepper(ort, session, plan),
+}
