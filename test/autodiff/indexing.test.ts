@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { GradRow } from '../support/check-grads.ts'
+import type { GradRow } from '../support/grad-row.ts'
 import { indexingRows, indices } from './rows/indexing.ts'
 import { checkGrads, testRows } from '../support/check-grads.ts'
 import { errorOf } from '../support/errors.ts'

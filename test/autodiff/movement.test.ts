@@ -2,9 +2,10 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { GradRow } from '../support/check-grads.ts'
+import type { GradRow } from '../support/grad-row.ts'
 import { movementRows, scalar } from './rows/movement.ts'
-import { checkGrads, constants, rowName, testRows } from '../support/check-grads.ts'
+import { checkGrads, testRows } from '../support/check-grads.ts'
+import { constants, rowName } from '../support/grad-row.ts'
 import { errorOf } from '../support/errors.ts'
 
 testRows(test, movementRows)

@@ -1,7 +1,7 @@
 /** Activation functions. */
 
 import { float } from '../../../src/ir/attribute.ts'
-import type { GradRow, InputSpec } from '../../support/check-grads.ts'
+import type { GradRow, InputSpec } from '../../support/grad-row.ts'
 
 const shape = [2, 3, 4]
 const bound = (value: number): InputSpec => ({ shape: [], values: [value], constant: true })

@@ -2,7 +2,7 @@
 
 import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowering/index.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
-import type { GradRow } from '../../support/check-grads.ts'
+import type { GradRow } from '../../support/grad-row.ts'
 
 /** onnxruntime has no float64 convolution. A convolution is linear in each input, so that a large step is exact. */
 const settings = {

@@ -1,7 +1,7 @@
 /** Element-wise arithmetic. */
 
 import type { Shape } from '../../../src/tensor/shape.ts'
-import type { GradRow, InputSpec } from '../../support/check-grads.ts'
+import type { GradRow, InputSpec } from '../../support/grad-row.ts'
 
 // prettier-ignore
 /** The pairs of shapes that broadcast to (2,3,2,3) in onnxruntime's gradient tests. */

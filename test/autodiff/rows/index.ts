@@ -1,11 +1,12 @@
 /** A row for every way of using every operator that has a gradient rule. */
 
-import type { GradRow } from '../../support/check-grads.ts'
+import type { GradRow } from '../../support/grad-row.ts'
 import { activationRows } from './activations.ts'
 import { convolutionRows } from './convolution.ts'
 import { elementwiseRows } from './elementwise.ts'
 import { indexingRows } from './indexing.ts'
 import { linalgRows } from './linalg.ts'
+import { lossRows } from './loss.ts'
 import { movementRows } from './movement.ts'
 import { normalizationRows } from './normalization.ts'
 import { poolingRows } from './pooling.ts'
@@ -25,4 +26,5 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...reductionRows,
   ...softmaxRows,
   ...indexingRows,
+  ...lossRows,
 ]

@@ -1,7 +1,7 @@
 /** Gathering. */
 
 import type { Shape } from '../../../src/tensor/shape.ts'
-import { constants, type GradRow, type InputSpec } from '../../support/check-grads.ts'
+import { constants, type GradRow, type InputSpec } from '../../support/grad-row.ts'
 
 export const indices = (shape: Shape, ...values: number[]): InputSpec => ({ shape, dtype: 'int64', values })
 const TOP_K: Omit<GradRow, 'inputs'> = { op: 'TopK', outputs: 2 }

@@ -2,7 +2,7 @@
 
 import { float } from '../../../src/ir/attribute.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
-import type { GradRow } from '../../support/check-grads.ts'
+import type { GradRow } from '../../support/grad-row.ts'
 
 /** A [2,3] and B [3,4], stored straight or transposed. */
 const GEMM = [false, true].flatMap(transA =>

@@ -1,6 +1,6 @@
 /** Operators that move, copy or drop elements. */
 
-import { constants, type GradRow, type InputSpec } from '../../support/check-grads.ts'
+import { constants, type GradRow, type InputSpec } from '../../support/grad-row.ts'
 
 const INT64_MAX = 2 ** 63 - 1024 // the largest float64 below 2^63, as far as "to the end" goes
 const FLOAT = 1

@@ -5,7 +5,7 @@ import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowe
 import { float } from '../../../src/ir/attribute.ts'
 import type { Graph } from '../../../src/ir/graph.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
-import type { GradRow, InputSpec } from '../../support/check-grads.ts'
+import type { GradRow, InputSpec } from '../../support/grad-row.ts'
 
 const lower = (graph: Graph) => lowerComposites(graph, COMPOSITE_LOWERINGS)
 const statistic = (shape: Shape, domain: [number, number]): InputSpec => ({

@@ -3,7 +3,7 @@
 import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowering/index.ts'
 import type { Attributes } from '../../../src/ir/builder.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
-import type { GradRow } from '../../support/check-grads.ts'
+import type { GradRow } from '../../support/grad-row.ts'
 
 const lower: GradRow['lower'] = graph => lowerComposites(graph, COMPOSITE_LOWERINGS)
 
@@ -43,7 +43,12 @@ const windows: [Shape, Attributes][] = [
 ]
 
 export const poolingRows: readonly GradRow[] = [
-  ...windows.map(([shape, attributes]) => maxPool(shape, attributes)),
+  ...windows.map(([shape, attributes]) => ({
+    ...maxPool(shape, attributes),
+    // Windows with gaps between them: onnxruntime finds negative pads, which its float32 kernel refuses.
+    float64Only:
+      attributes['auto_pad'] !== undefined && `${attributes['kernel_shape'] as number[]}` === '1,1',
+  })),
   maxPool(X, { kernel_shape: [3, 3], strides: [2, 2], storage_order: 1 }),
   ...windows.flatMap(([shape, attributes]) =>
     [0, 1].map(count_include_pad => averagePool(shape, { ...attributes, count_include_pad })),

@@ -1,6 +1,6 @@
 /** Reductions. */
 
-import { constants, type GradRow } from '../../support/check-grads.ts'
+import { constants, type GradRow } from '../../support/grad-row.ts'
 
 const shape = [2, 3, 4]
 

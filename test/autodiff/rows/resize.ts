@@ -3,7 +3,7 @@
 import { float } from '../../../src/ir/attribute.ts'
 import type { Attributes } from '../../../src/ir/builder.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
-import { constants, type GradRow, type InputSpec } from '../../support/check-grads.ts'
+import { constants, type GradRow, type InputSpec } from '../../support/grad-row.ts'
 
 const floats = (...values: number[]): InputSpec => ({
   shape: [values.length],

@@ -1,6 +1,6 @@
 /** Softmax and LogSoftmax. */
 
-import type { GradRow } from '../../support/check-grads.ts'
+import type { GradRow } from '../../support/grad-row.ts'
 
 export const softmaxRows: readonly GradRow[] = ['Softmax', 'LogSoftmax'].flatMap(op => [
   { op, inputs: [[2, 3, 4]] },
