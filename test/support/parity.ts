@@ -46,7 +46,9 @@ export async function testRules(
     return Promise.resolve()
   })
 
-  let outcomes: Promise<readonly [reference: Map<ParityCase, Outcome>, found: Map<ParityCase, Outcome>]>
+  let outcomes: Promise<
+    readonly [reference: Map<ParityCase, Outcome>, found: Map<ParityCase, Outcome>]
+  > | null = null
   const computed = () =>
     (outcomes ??= (async () =>
       [await runAll(cpuEngine(), cases), await runAll(await open(), cases)] as const)())
@@ -186,12 +188,13 @@ export async function tenSteps(
   }
 }
 
-async function stepsOf({ tensors, reference, step }: OpenTraining, count: number): Promise<number[]> {
+async function stepsOf(run: OpenTraining, count: number): Promise<number[]> {
+  const { tensors, reference } = run
   const [inputs, targets] = [tensors.get('steps/input')!, tensors.get('steps/target')!]
   const losses: number[] = []
   for (let i = 0; i < count; i++) {
     const k = i % inputs.dims[0]!
-    losses.push(await step(row(inputs, k), row(targets, k), [reference.hyperparameters.lr]))
+    losses.push(await run.step(row(inputs, k), row(targets, k), [reference.hyperparameters.lr]))
   }
   return losses
 }
