@@ -3,12 +3,14 @@
 import type { NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
+import { limitForms } from './limits.ts'
 import { normalizationForms } from './normalization.ts'
 import { positionForms } from './positions.ts'
 
 export const WEBGPU_FORMS: NodeForms = {
   ...convolutionForms,
   ...elementwiseForms,
+  ...limitForms,
   ...normalizationForms,
   ...positionForms,
 }
