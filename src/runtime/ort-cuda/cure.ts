@@ -1,0 +1,73 @@
+/** What is missing for CUDA on this machine, and how to get it. */
+
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+
+/** What the advice depends on; tests describe machines that they do not run on. */
+export interface Machine {
+  readonly platform: string
+  readonly arch: string
+  /** Whether a CUDA provider library lies beside the binding; null where onnxruntime-node is not installed. */
+  readonly hasProvider: boolean | null
+  /** Whether the NVIDIA driver has a device file. */
+  readonly hasDriver: boolean
+}
+
+const PROVIDER_LIBRARY = 'libonnxruntime_providers_cuda.so'
+
+/** Looks at this machine. */
+export function thisMachine(): Machine {
+  const { platform, arch } = process
+  const folder = packageFolder()
+  return {
+    platform,
+    arch,
+    hasProvider:
+      folder === null ? null : existsSync(join(folder, 'bin', 'napi-v6', platform, arch, PROVIDER_LIBRARY)),
+    hasDriver: existsSync('/dev/nvidiactl') || existsSync('/dev/dxg'),
+  }
+}
+
+/** The library that a message of the dynamic linker names: `libcudnn.so.9: cannot open shared object file`. */
+const MISSING_LIBRARY = /(lib[\w+.-]+?\.so(?:\.\d+)*): cannot open shared object file/
+
+/** Library -> the package of NVIDIA's that holds it. */
+const HOLDERS: readonly (readonly [library: RegExp, holder: string])[] = [
+  [/^libcudnn/, 'cuDNN 9 for CUDA 12'],
+  [/^libcuda\./, 'the NVIDIA driver'],
+  [/^lib(cublas|cudart|cufft|curand|nvrtc|nvJitLink)/i, 'the CUDA 12 toolkit'],
+]
+
+/** The step that makes CUDA work, by what the machine has and what the engine said. */
+export function cureFor(problem: string, machine: Machine): string {
+  const { platform, arch, hasProvider, hasDriver } = machine
+  if (platform === 'darwin') return 'macOS has no CUDA; use --engine webgpu, or cpu'
+  if (platform === 'win32') {
+    return 'onnxruntime-node has CUDA libraries for linux-x64 only; use --engine webgpu, which runs on any GPU, or run under WSL 2'
+  }
+  if (platform !== 'linux' || arch !== 'x64') {
+    return `onnxruntime-node has CUDA libraries for linux-x64 only, this is ${platform}-${arch}; use --engine webgpu, or cpu`
+  }
+  if (hasProvider === null) return 'run `npm install onnxruntime-node`'
+  if (!hasProvider) {
+    const driver = hasDriver ? '' : ', and install the NVIDIA driver: this machine has no /dev/nvidiactl'
+    return `run \`npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12\`${driver}; it needs CUDA 12 and cuDNN 9`
+  }
+  const library = MISSING_LIBRARY.exec(problem)?.[1]
+  if (library !== undefined) {
+    const holder = HOLDERS.find(([pattern]) => pattern.test(library))?.[1] ?? 'CUDA 12'
+    return `install ${holder}, which holds ${library}, and put its folder on LD_LIBRARY_PATH before the process starts`
+  }
+  if (!hasDriver)
+    return 'install the NVIDIA driver: this machine has no /dev/nvidiactl; `nvidia-smi` should then list a GPU'
+  return 'see that `nvidia-smi` lists the GPU; install CUDA 12 and cuDNN 9, and put their folders on LD_LIBRARY_PATH before the process starts'
+}
+
+function packageFolder(): string | null {
+  try {
+    return dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
+  } catch {
+    return null
+  }
+}
