@@ -14,7 +14,9 @@ export interface Machine {
   readonly hasDriver: boolean
 }
 
-const PROVIDER_LIBRARY = 'libonnxruntime_providers_cuda.so'
+/** What the package brings itself, once it was asked to. */
+const OWN_LIBRARIES = 'libonnxruntime_providers_'
+const PROVIDER_LIBRARY = `${OWN_LIBRARIES}cuda.so`
 
 /** Looks at this machine. */
 export function thisMachine(): Machine {
@@ -50,11 +52,11 @@ export function cureFor(problem: string, machine: Machine): string {
     return `onnxruntime-node has CUDA libraries for linux-x64 only, this is ${platform}-${arch}; use --engine webgpu, or cpu`
   }
   if (hasProvider === null) return 'run `npm install onnxruntime-node`'
-  if (!hasProvider) {
+  const library = MISSING_LIBRARY.exec(problem)?.[1]
+  if (!hasProvider || library?.startsWith(OWN_LIBRARIES)) {
     const driver = hasDriver ? '' : ', and install the NVIDIA driver: this machine has no /dev/nvidiactl'
     return `run \`npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12\`${driver}; it needs CUDA 12 and cuDNN 9`
   }
-  const library = MISSING_LIBRARY.exec(problem)?.[1]
   if (library !== undefined) {
     const holder = HOLDERS.find(([pattern]) => pattern.test(library))?.[1] ?? 'CUDA 12'
     return `install ${holder}, which holds ${library}, and put its folder on LD_LIBRARY_PATH before the process starts`

@@ -49,23 +49,20 @@ export function wrapInLoop(program: Program, { graph, opset }: Lowered): LoopPro
   const results = [...parts.map(part => part.output), ...program.metrics].map(name => find(outputNamed, name))
   const chunks = program.inputs.map(({ name, dtype, shape }) => Value.typed(name, dtype, [STEPS, ...shape]))
 
-  // 2. The body: slices, the step, and what goes out of it. A graph may not give out what it was given, nor one value twice.
+  // 2. The body: slices, the step, and a condition that never changes.
   for (const value of [...carried, ...given]) value.name = op.uniqueName(`loop/${value.name}`)
   const slices = given.map((value, i) => {
     const name = op.uniqueName(`loop/slice/${program.inputs[i]!.name}`)
     return new Node('Gather', [chunks[i]!, iteration], [value], { name })
   })
-  body.name = `${graph.name}_body`
-  const outputs = [condition, ...results].map((value, i, all) => {
-    const own = value.producer !== null && !given.includes(value) && all.indexOf(value) === i
-    return own ? value : op.Identity(value)
-  })
-  for (const output of new Set(outputs)) {
-    if (outputNamed.get(output.name) === output) output.name = op.uniqueName(`loop/${output.name}`)
+  for (const value of new Set(results)) {
+    invariant(value.producer && !given.includes(value), `${value.name} goes out of the step as it came in`)
+    value.name = op.uniqueName(`loop/${value.name}`)
   }
+  body.name = `${graph.name}_body`
+  body.outputs = [op.Identity(condition), ...results]
   body.inputs = [iteration, condition, ...carried]
   body.nodes = [...slices, ...body.nodes, ...op.nodes]
-  body.outputs = outputs
 
   // 3. Around it.
   const tripCount = Value.typed(op.uniqueName('loop/steps'), 'int64', [])

@@ -1,4 +1,4 @@
-/** Celu, Mean and Hardmax. */
+/** Celu, Mean, Hardmax and CastLike. */
 
 import type { Value } from '../../../ir/value.ts'
 import type { NodeForm, NodeForms } from '../../../passes/index.ts'
@@ -33,8 +33,12 @@ const hardmaxByCumSum: NodeForm = (op, node) => {
   return op.Mul(largest, isFirst)
 }
 
+/** An operator that is defined as a Cast, which ONNX Runtime would put in its place. */
+const castLikeByCast: NodeForm = (op, node) => op.Cast(node.input(0), node.input(1).dtype)
+
 export const selectionForms: NodeForms = {
   Celu: [celuByElu],
   Mean: [meanBySum],
   Hardmax: [hardmaxByCumSum],
+  CastLike: [castLikeByCast],
 }
