@@ -31,6 +31,16 @@ export function thisMachine(): Machine {
   }
 }
 
+/**
+ * Why CUDA cannot work here, where that is known without trying: ONNX Runtime would say so on stderr, and each `auto` would
+ * wait for it. Null where it must be tried.
+ */
+export function obstacleOn({ platform, arch, hasProvider }: Machine): string | null {
+  if (platform !== 'linux' || arch !== 'x64') return `onnxruntime-node has no CUDA for ${platform}-${arch}`
+  if (hasProvider === null) return 'onnxruntime-node is not installed'
+  return hasProvider ? null : `onnxruntime-node was installed without ${PROVIDER_LIBRARY}`
+}
+
 /** The library that a message of the dynamic linker names: `libcudnn.so.9: cannot open shared object file`. */
 const MISSING_LIBRARY = /(lib[\w+.-]+?\.so(?:\.\d+)*): cannot open shared object file/
 

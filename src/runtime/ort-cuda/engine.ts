@@ -14,7 +14,7 @@ import { settlePrecision } from './precision.ts'
 
 /**
  * Batches of a chunk are in memory three times at most: being stacked, waiting, and on the device. A quarter of a GiB each
- * is 70 batches of 16 images of 224x224, and little beside what a device has.
+ * is 27 batches of 16 images of 224x224, and little beside what a device has.
  */
 const CHUNK_BYTES = 256 * 2 ** 20
 

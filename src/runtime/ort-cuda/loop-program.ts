@@ -26,8 +26,11 @@ export interface LoopProgram {
 
 /**
  * Wraps a lowered program into a Loop; the given graph stays as it is. Each iteration takes its slice of the chunk inputs,
- * which the body captures. Constants are initializers of the body: ONNX Runtime places each where the body's kernels
- * want it and keeps it there, once for all iterations.
+ * which the body captures: ONNX Runtime copies those to the device before the first iteration.
+ *
+ * Constants are initializers of the body. There ONNX Runtime keeps each on the device of the kernels that read it, and a
+ * second copy where kernels on both read it (an int64 vector that is a shape here and an operand there). One from outside
+ * would be on the device of its first reader and be copied in every iteration for the others.
  */
 export function wrapInLoop(program: Program, { graph, opset }: Lowered): LoopProgram {
   const body = cloneGraph(graph)

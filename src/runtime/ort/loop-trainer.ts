@@ -8,6 +8,7 @@ import { sizeOf } from '../../tensor/shape.ts'
 import { InputError, messageOf } from '../../util/errors.ts'
 import type { Feeds, SessionOptions, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
+import { explainMemory } from './memory.ts'
 import { transferables, type LoopPlan, type ProviderSpec, type WireFeeds } from './messages.ts'
 import { placementNotes } from './placement-notes.ts'
 import { openThread, SessionThread, unwire, wire } from './session.ts'
@@ -37,7 +38,7 @@ export async function openLoopTrainer(program: Program, setup: LoopTrainerSetup)
   } catch (error) {
     await thread.close()
     placement.close()
-    throw error
+    throw explainMemory(error, loop.batchSize)
   }
   let traffic: Traffic = { steps: 0, runs: 0, batchBytes: 0, stateBytes: 0 }
   let chunk = 1

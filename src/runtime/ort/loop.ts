@@ -8,13 +8,12 @@
  */
 
 import type * as Ort from 'onnxruntime-node'
-import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
-import { formatBytes } from '../../util/format.ts'
+import { invariant, messageOf } from '../../util/errors.ts'
 import type { Traffic } from '../engine.ts'
 import { AlternatingState } from './alternating.ts'
 import { ChunkSize } from './chunk-size.ts'
 import type { OrtModule } from './load.ts'
-import { memoryFailure } from './memory.ts'
+import { explainMemory, memoryFailure } from './memory.ts'
 import type { LoopPlan, StepPlan, WireFeeds, WireMetrics, WireTensor } from './messages.ts'
 import type { Reopen, Stepper } from './stepper.ts'
 import { bindFeeds } from './tensors.ts'
@@ -79,7 +78,7 @@ export class LoopStepper implements Stepper {
     try {
       for (const chunk of chunks) metrics.push(...(await this.#chunk(chunk)))
     } catch (error) {
-      this.#failure = this.#explained(error)
+      this.#failure = explainMemory(error, this.#loop.batchSize)
       throw this.#failure
     }
     return metrics
@@ -155,22 +154,6 @@ export class LoopStepper implements Stepper {
       'memory of the device: it does not hold the state twice, from now on each step is a run of its own and carries the state both ways',
     )
     this.#session = await this.#reopen(this.#loop.plain)
-  }
-
-  /** A failure for want of memory that nothing helped against says what would; others stay as they are. */
-  #explained(error: unknown): Error {
-    const failure = memoryFailure(messageOf(error))
-    if (!failure) return error instanceof Error ? error : new Error(String(error))
-    const { batchSize } = this.#loop
-    const missing =
-      failure.requested === null ? '' : ` (it had no block of ${formatBytes(failure.requested)} left)`
-    return new EnvironmentError(
-      `training: one step on ${batchSize} samples does not fit into the memory of the device${missing}`,
-      {
-        cause: error,
-        cure: `use a --batch-size smaller than ${batchSize}, or close what else uses the device`,
-      },
-    )
   }
 }
 
