@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { messageOf } from '../../util/errors.ts'
 
 /** What the advice depends on; tests describe machines that they do not run on. */
 export interface Machine {
@@ -20,13 +21,11 @@ const PROVIDER_LIBRARY = `${OWN_LIBRARIES}cuda.so`
 
 /** Looks at this machine. */
 export function thisMachine(): Machine {
-  const { platform, arch } = process
-  const folder = packageFolder()
+  const path = providerPath()
   return {
-    platform,
-    arch,
-    hasProvider:
-      folder === null ? null : existsSync(join(folder, 'bin', 'napi-v6', platform, arch, PROVIDER_LIBRARY)),
+    platform: process.platform,
+    arch: process.arch,
+    hasProvider: path === null ? null : existsSync(path),
     hasDriver: existsSync('/dev/nvidiactl') || existsSync('/dev/dxg'),
   }
 }
@@ -39,6 +38,22 @@ export function obstacleOn({ platform, arch, hasProvider }: Machine): string | n
   if (platform !== 'linux' || arch !== 'x64') return `onnxruntime-node has no CUDA for ${platform}-${arch}`
   if (hasProvider === null) return 'onnxruntime-node is not installed'
   return hasProvider ? null : `onnxruntime-node was installed without ${PROVIDER_LIBRARY}`
+}
+
+/**
+ * What the dynamic linker says of a library that ONNX Runtime could not load: ONNX Runtime itself only says that it could not.
+ * Null if it can be loaded.
+ */
+export function linkerMessage(path: string | null = providerPath()): string | null {
+  if (path === null) return null
+  try {
+    // It is no addon of Node's, which Node says only after it has loaded it.
+    process.dlopen({ exports: {} }, path)
+    return null
+  } catch (error) {
+    const message = messageOf(error)
+    return message.startsWith('Module did not self-register') ? null : message
+  }
 }
 
 /** The library that a message of the dynamic linker names: `libcudnn.so.9: cannot open shared object file`. */
@@ -69,16 +84,20 @@ export function cureFor(problem: string, machine: Machine): string {
   }
   if (library !== undefined) {
     const holder = HOLDERS.find(([pattern]) => pattern.test(library))?.[1] ?? 'CUDA 12'
-    return `install ${holder}, which holds ${library}, and put its folder on LD_LIBRARY_PATH before the process starts`
+    const driver = hasDriver ? '' : '; the NVIDIA driver is missing too: there is no /dev/nvidiactl'
+    return `install ${holder}, which holds ${library}, and put its folder on LD_LIBRARY_PATH before the process starts${driver}`
   }
   if (!hasDriver)
     return 'install the NVIDIA driver: this machine has no /dev/nvidiactl; `nvidia-smi` should then list a GPU'
   return 'see that `nvidia-smi` lists the GPU; install CUDA 12 and cuDNN 9, and put their folders on LD_LIBRARY_PATH before the process starts'
 }
 
-function packageFolder(): string | null {
+/** Where the provider library lies, once it is there; null where onnxruntime-node is not installed. */
+function providerPath(): string | null {
+  const { platform, arch } = process
   try {
-    return dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
+    const folder = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
+    return join(folder, 'bin', 'napi-v6', platform, arch, PROVIDER_LIBRARY)
   } catch {
     return null
   }

@@ -6,7 +6,13 @@ import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { chooseEngine, ENGINE_NAMES, parseEngine } from '../../../src/runtime/engines.ts'
-import { cureFor, obstacleOn, thisMachine, type Machine } from '../../../src/runtime/ort-cuda/cure.ts'
+import {
+  cureFor,
+  linkerMessage,
+  obstacleOn,
+  thisMachine,
+  type Machine,
+} from '../../../src/runtime/ort-cuda/cure.ts'
 import { cudaEngine } from '../../../src/runtime/ort-cuda/engine.ts'
 import { cuda } from '../../../src/runtime/ort-cuda/index.ts'
 import { sizeOf } from '../../../src/tensor/shape.ts'
@@ -114,6 +120,7 @@ const CURES: readonly (readonly [string, Partial<Machine>, RegExp])[] = [
     {},
     /^install cuDNN 9 for CUDA 12, which holds libcudnn\.so\.9, and put its folder on LD_LIBRARY_PATH/,
   ],
+  [missing('libcurand.so.10'), { hasDriver: false }, /the NVIDIA driver is missing too/],
   [missing('libcublasLt.so.12'), {}, /^install the CUDA 12 toolkit, which holds libcublasLt\.so\.12/],
   [missing('libonnxruntime_providers_shared.so'), {}, /^run `npm rebuild onnxruntime-node/],
   [missing('libcuda.so.1'), {}, /^install the NVIDIA driver, which holds libcuda\.so\.1/],
@@ -138,6 +145,11 @@ test('what is known without trying', () => {
     [{ arch: 'arm64' }, 'onnxruntime-node has no CUDA for linux-arm64'],
   ]
   for (const [machine, expected] of rows) assert.is(obstacleOn({ ...LINUX, ...machine }), expected)
+})
+
+test('the dynamic linker is asked for the library that is missing', () => {
+  const message = linkerMessage(join(import.meta.dirname, 'libcudnn.so.9'))
+  assert.match(cureFor(message!, LINUX), /^install cuDNN 9 for CUDA 12, which holds libcudnn\.so\.9/)
 })
 
 test('inference takes the options of a session', async () => {
