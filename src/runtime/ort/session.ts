@@ -91,7 +91,7 @@ export async function openRunner(
   options: SessionOptions,
 ): Promise<Runner> {
   const thread = new SessionThread()
-  const ports = await open(thread, model, providers, options)
+  const ports = await openThread(thread, model, providers, options)
   return {
     ...ports,
     async run(feeds, outputs) {
@@ -116,7 +116,7 @@ export async function openTrainer(
   { providers, options, stepper }: TrainerSetup,
 ): Promise<Trainer> {
   const thread = new SessionThread()
-  await open(thread, model, providers, options)
+  await openThread(thread, model, providers, options)
   await thread.request('prepareSteps', { stepper, state: program.state, metrics: program.metrics })
   let traffic: Traffic = { steps: 0, runs: 0, batchBytes: 0, stateBytes: 0 }
   return {
@@ -141,7 +141,8 @@ export async function openTrainer(
   }
 }
 
-async function open(
+/** Opens a model in a thread; closes the thread where that fails. */
+export async function openThread(
   thread: SessionThread,
   model: ModelSource,
   providers: readonly ProviderSpec[],
@@ -155,10 +156,10 @@ async function open(
   }
 }
 
-function wire(feeds: Feeds): WireFeeds {
+export function wire(feeds: Feeds): WireFeeds {
   return [...feeds].map(([name, tensor]) => [name, toWire(tensor)] as const)
 }
 
-function unwire(feeds: WireFeeds): Map<string, Tensor> {
+export function unwire(feeds: WireFeeds): Map<string, Tensor> {
   return new Map(feeds.map(([name, tensor]) => [name, fromWire(tensor)]))
 }

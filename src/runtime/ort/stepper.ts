@@ -4,10 +4,15 @@ import type * as Ort from 'onnxruntime-node'
 import type { Traffic } from '../engine.ts'
 import { AlternatingStepper } from './alternating.ts'
 import type { OrtModule } from './load.ts'
+import { LoopStepper } from './loop.ts'
 import type { StepperName, StepPlan, WireFeeds, WireMetrics } from './messages.ts'
 
 export interface Stepper {
   readonly traffic: Traffic
+  /** Steps that are best sent at once from now on; default 1. */
+  readonly chunk?: number
+  /** Remarks for the person. */
+  readonly notes?: readonly string[]
   /** Sets whole state vectors. */
   write(state: WireFeeds): Promise<void>
   /** Copies of all state vectors. */
@@ -17,8 +22,17 @@ export interface Stepper {
   close(): Promise<void>
 }
 
-export type MakeStepper = (ort: OrtModule, session: Ort.InferenceSession, plan: StepPlan) => Stepper
+/** Closes the thread's session and opens one of another model in its place, with the same options. */
+export type Reopen = (model: Uint8Array) => Promise<Ort.InferenceSession>
+
+export type MakeStepper = (
+  ort: OrtModule,
+  session: Ort.InferenceSession,
+  plan: StepPlan,
+  reopen: Reopen,
+) => Stepper
 
 export const STEPPERS: Readonly<Record<StepperName, MakeStepper>> = {
   alternating: (ort, session, plan) => new AlternatingStepper(ort, session, plan),
+  loop: (ort, session, plan, reopen) => new LoopStepper(ort, session, plan, reopen),
 }

@@ -14,6 +14,8 @@ import { STEPPERS, type Stepper } from './stepper.ts'
 import { bindFeeds, dtypeOfOrt, fromOrt } from './tensors.ts'
 
 let ort: OrtModule
+/** With which the session was opened; the profile is among them until somebody asked for the placement. */
+let openedWith: Ort.InferenceSession.SessionOptions = {}
 let session: Ort.InferenceSession | null = null
 let stepper: Stepper | null = null
 
@@ -32,6 +34,7 @@ const handlers: Handlers = {
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
     }
+    openedWith = sessionOptions
     session = await openSession(model, sessionOptions)
     return { inputs: session.inputMetadata.map(portOf), outputs: session.outputMetadata.map(portOf) }
   },
@@ -45,7 +48,7 @@ const handlers: Handlers = {
   },
 
   async prepareSteps(plan) {
-    stepper = STEPPERS[plan.stepper](ort, opened(), plan)
+    stepper = STEPPERS[plan.stepper](ort, opened(), plan, reopen)
     return Promise.resolve(null)
   },
 
@@ -60,11 +63,13 @@ const handlers: Handlers = {
 
   async steps({ batches }) {
     const metrics = await prepared().steps(batches)
-    return { metrics, traffic: prepared().traffic }
+    const { traffic, chunk = 1, notes = [] } = prepared()
+    return { metrics, traffic, chunk, notes }
   },
 
   placement({ prefix }) {
     opened().endProfiling()
+    openedWith = { ...openedWith, enableProfiling: false }
     return Promise.resolve(takePlacement(prefix))
   },
 
@@ -86,6 +91,14 @@ function openSession(
   return typeof model === 'string'
     ? InferenceSession.create(model, options)
     : InferenceSession.create(model, options)
+}
+
+async function reopen(model: Uint8Array): Promise<Ort.InferenceSession> {
+  // First the memory of the one, then the other.
+  await session?.release()
+  session = null
+  session = await openSession(model, openedWith)
+  return session
 }
 
 function opened(): Ort.InferenceSession {
