@@ -4,10 +4,12 @@ import type { Engine, SessionOptions } from '../engine.ts'
 import type { Precision } from '../engines.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
 import { openLoopTrainer } from '../ort/loop-trainer.ts'
+import { PlacementCheck } from '../ort/placement-check.ts'
 import type { ProviderSpec } from '../ort/messages.ts'
 import { openRunner } from '../ort/session.ts'
 import { serializeLowered, type Program } from '../program.ts'
 import { CUDA_CAPABILITIES, nodesWithoutKernel } from './capabilities.ts'
+import { hostNodes } from './host-nodes.ts'
 import { wrapInLoop } from './loop-program.ts'
 import { lowerForCuda } from './lowering.ts'
 import { settlePrecision } from './precision.ts'
@@ -61,9 +63,10 @@ export function loopEngine(setup: LoopEngineSetup): Engine {
       const { lowered: loop, tripCount } = wrapInLoop(program, lowered)
       return openLoopTrainer(program, {
         providers,
-        provider,
-        options: { ...TRAINER_OPTIONS, ...options },
-        graph: loop.graph,
+        placement: new PlacementCheck(
+          { ...TRAINER_OPTIONS, ...options },
+          { provider, onHost: hostNodes(loop.graph) },
+        ),
         model: await serializeLowered(loop),
         loop: {
           tripCount,

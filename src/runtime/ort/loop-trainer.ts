@@ -1,38 +1,31 @@
 /** The process's end of a program that runs as chunks of steps: batches are stacked here while the device works. */
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import type { Graph } from '../../ir/graph.ts'
 import { sizeOf } from '../../tensor/shape.ts'
-import { InputError, messageOf } from '../../util/errors.ts'
-import type { Feeds, SessionOptions, Traffic, Trainer } from '../engine.ts'
+import { InputError } from '../../util/errors.ts'
+import type { Feeds, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
 import { explainMemory } from './memory.ts'
 import { transferables, type LoopPlan, type ProviderSpec, type WireFeeds } from './messages.ts'
-import { placementNotes } from './placement-notes.ts'
+import type { PlacementCheck } from './placement-check.ts'
 import { openThread, SessionThread, unwire, wire } from './session.ts'
 
 export interface LoopTrainerSetup {
   readonly providers: readonly ProviderSpec[]
-  readonly options: SessionOptions
-  /** The Loop model, and the graph that it was made of. */
+  /** The Loop model. */
   readonly model: Uint8Array
-  readonly graph: Graph
   readonly loop: LoopPlan
-  /** The execution provider on which every node is expected, as ONNX Runtime names it: others become notes. */
-  readonly provider: string
+  /** Has the session options, and says after the first chunk where the nodes ran. */
+  readonly placement: PlacementCheck
   /** What was known before the session was opened. */
   readonly notes: readonly string[]
 }
 
 /** Opens a Loop model; its state must be written before the first step. */
 export async function openLoopTrainer(program: Program, setup: LoopTrainerSetup): Promise<Trainer> {
-  const { providers, model, loop } = setup
-  const placement = new Placement(setup)
+  const { providers, model, loop, placement } = setup
   const thread = new SessionThread()
   try {
-    await openThread(thread, model, providers, placement.options)
+    await openThread(thread, { model, options: placement.options, providers })
     const { state, metrics } = program
     await thread.request('prepareSteps', { stepper: 'loop', state, metrics, loop })
   } catch (error) {
@@ -97,43 +90,4 @@ export function stackSteps(program: Program, batches: readonly Feeds[]): WireFee
     rows.forEach((row, step) => data.set(row, step * size))
     return [name, { dtype, dims, data }] as const
   })
-}
-
-/** Learns from a profile of the first chunk where the nodes ran. */
-class Placement {
-  readonly options: SessionOptions
-  notes: readonly string[] = []
-  readonly #graph: Graph
-  readonly #provider: string
-  /** Where the profile is written; null once it was read. */
-  #folder: string | null
-
-  constructor({ options, graph, provider }: LoopTrainerSetup) {
-    this.#graph = graph
-    this.#provider = provider
-    // A profile that the caller wants is the caller's: it goes on to the end of the session, and says it all.
-    this.#folder = options.profile === undefined ? mkdtempSync(join(tmpdir(), 'swa-onnx-placement-')) : null
-    this.options = this.#folder === null ? options : { ...options, profile: join(this.#folder, 'step') }
-  }
-
-  async take(thread: SessionThread): Promise<void> {
-    const prefix = this.options.profile
-    if (this.#folder === null || prefix === undefined) return
-    const folder = this.#folder
-    this.#folder = null
-    try {
-      const placed = await thread.request('placement', { prefix })
-      this.notes = placementNotes(placed, this.#graph, this.#provider)
-    } catch (error) {
-      // Only a remark is lost, and that is one.
-      this.notes = [`on which device the program's nodes run is not known: ${messageOf(error)}`]
-    } finally {
-      rmSync(folder, { recursive: true, force: true })
-    }
-  }
-
-  close(): void {
-    if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true })
-    this.#folder = null
-  }
 }

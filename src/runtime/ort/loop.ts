@@ -15,7 +15,7 @@ import { ChunkSize } from './chunk-size.ts'
 import type { OrtModule } from './load.ts'
 import { explainMemory, memoryFailure } from './memory.ts'
 import type { LoopPlan, StepPlan, WireFeeds, WireMetrics, WireTensor } from './messages.ts'
-import type { Reopen, Stepper } from './stepper.ts'
+import type { Stepper, StepperHost } from './stepper.ts'
 import { bindFeeds } from './tensors.ts'
 
 /** Bytes of an element of the state, and of a metric. */
@@ -25,7 +25,7 @@ const FLOAT32 = 4
 export class LoopStepper implements Stepper {
   readonly #ort: OrtModule
   #session: Ort.InferenceSession
-  readonly #reopen: Reopen
+  readonly #host: StepperHost
   readonly #plan: StepPlan
   readonly #loop: LoopPlan
   readonly #state: AlternatingState
@@ -38,11 +38,11 @@ export class LoopStepper implements Stepper {
   /** Of a chunk that was given up in its middle: the state is not one that the caller knows, until it is written anew. */
   #failure: Error | null = null
 
-  constructor(ort: OrtModule, session: Ort.InferenceSession, plan: StepPlan, reopen: Reopen) {
+  constructor(ort: OrtModule, session: Ort.InferenceSession, plan: StepPlan, host: StepperHost) {
     invariant(plan.loop, 'the loop stepper needs the loop part of the plan')
     this.#ort = ort
     this.#session = session
-    this.#reopen = reopen
+    this.#host = host
     this.#plan = plan
     this.#loop = plan.loop
     this.#state = new AlternatingState(ort, plan.state)
@@ -153,7 +153,7 @@ export class LoopStepper implements Stepper {
     this.#notes.push(
       'memory of the device: it does not hold the state twice, from now on each step is a run of its own and carries the state both ways',
     )
-    this.#session = await this.#reopen(this.#loop.plain)
+    this.#session = await this.#host.reopen(this.#loop.plain)
   }
 }
 

@@ -6,6 +6,7 @@ import { AlternatingStepper } from './alternating.ts'
 import type { OrtModule } from './load.ts'
 import { LoopStepper } from './loop.ts'
 import type { StepperName, StepPlan, WireFeeds, WireMetrics } from './messages.ts'
+import { ResidentStepper } from './resident.ts'
 
 export interface Stepper {
   readonly traffic: Traffic
@@ -22,17 +23,23 @@ export interface Stepper {
   close(): Promise<void>
 }
 
-/** Closes the thread's session and opens one of another model in its place, with the same options. */
-export type Reopen = (model: Uint8Array) => Promise<Ort.InferenceSession>
+/** What a stepper may ask of the thread that it lives in. */
+export interface StepperHost {
+  /** A further session on the providers of the program's; the stepper releases it. */
+  openBeside(model: Uint8Array): Promise<Ort.InferenceSession>
+  /** Closes the thread's session and opens one of another model in its place, with the same options. */
+  reopen(model: Uint8Array): Promise<Ort.InferenceSession>
+}
 
 export type MakeStepper = (
   ort: OrtModule,
   session: Ort.InferenceSession,
   plan: StepPlan,
-  reopen: Reopen,
+  host: StepperHost,
 ) => Stepper
 
 export const STEPPERS: Readonly<Record<StepperName, MakeStepper>> = {
   alternating: (ort, session, plan) => new AlternatingStepper(ort, session, plan),
-  loop: (ort, session, plan, reopen) => new LoopStepper(ort, session, plan, reopen),
+  loop: (ort, session, plan, host) => new LoopStepper(ort, session, plan, host),
+  resident: (ort, session, plan, host) => new ResidentStepper(ort, session, plan, host),
 }

@@ -24,7 +24,7 @@ type Handlers = {
 }
 
 const handlers: Handlers = {
-  async open({ model, options, providers }) {
+  async open({ model, options, providers, deviceOutputs = [] }) {
     ort = await loadOrt()
     const sessionOptions: Ort.InferenceSession.SessionOptions = {
       executionProviders: providers,
@@ -33,6 +33,7 @@ const handlers: Handlers = {
       logSeverityLevel: 3,
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
+      ...(deviceOutputs.length === 0 ? {} : { preferredOutputLocation: locationsOf(deviceOutputs) }),
     }
     openedWith = sessionOptions
     session = await openSession(model, sessionOptions)
@@ -48,7 +49,7 @@ const handlers: Handlers = {
   },
 
   async prepareSteps(plan) {
-    stepper = STEPPERS[plan.stepper](ort, opened(), plan, reopen)
+    stepper = STEPPERS[plan.stepper](ort, opened(), plan, { openBeside, reopen })
     return Promise.resolve(null)
   },
 
@@ -80,6 +81,16 @@ const handlers: Handlers = {
     session = null
     return null
   },
+}
+
+function openBeside(model: Uint8Array): Promise<Ort.InferenceSession> {
+  const { executionProviders = [] } = openedWith
+  return openSession(model, { executionProviders, logSeverityLevel: 3 })
+}
+
+/** Outputs that are not named come to the process. */
+function locationsOf(deviceOutputs: readonly string[]): Record<string, 'gpu-buffer'> {
+  return Object.fromEntries(deviceOutputs.map(name => [name, 'gpu-buffer'] as const))
 }
 
 // The binding has one overload for paths and one for bytes.

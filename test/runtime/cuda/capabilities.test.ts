@@ -15,6 +15,7 @@ import {
   WITHOUT_KERNEL,
 } from '../../../src/runtime/ort-cuda/capabilities.ts'
 import { CUDA_FORMS } from '../../../src/runtime/ort-cuda/forms/index.ts'
+import { hostNodes } from '../../../src/runtime/ort-cuda/host-nodes.ts'
 import { placementNotes } from '../../../src/runtime/ort/placement-notes.ts'
 import { CPU_CAPABILITIES } from '../../../src/runtime/ort-cpu/capabilities.ts'
 import { cpuLoopEngine } from '../../support/cpu-loop.ts'
@@ -86,9 +87,9 @@ test('a node elsewhere than expected is named; copies and shape arithmetic are n
     on('CPUExecutionProvider', 'Det', 'Det_9'),
     on('CPUExecutionProvider', 'Gemm', 'fused'),
   ]
-  assert.equal(placementNotes(placed, graph, 'CUDAExecutionProvider'), [
-    'Det ran on CPUExecutionProvider, not on CUDAExecutionProvider, which costs copies to and fro: "Det_2", "Det_9"',
-    'Gemm ran on CPUExecutionProvider, not on CUDAExecutionProvider, which costs copies to and fro: "fused"',
+  assert.equal(placementNotes(placed, 'CUDAExecutionProvider', hostNodes(graph)), [
+    'Det ran on CPUExecutionProvider, not on CUDAExecutionProvider, with copies to and fro at each step: "Det_2", "Det_9"',
+    'Gemm ran on CPUExecutionProvider, not on CUDAExecutionProvider, with copies to and fro at each step: "fused"',
   ])
 })
 

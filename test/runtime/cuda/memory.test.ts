@@ -59,9 +59,12 @@ function stepperOf(session: Ort.InferenceSession, plain: () => Ort.InferenceSess
     metrics: ['loss'],
     loop: { tripCount: 'steps', plain: new Uint8Array([7]), batchSize: 32, chunkBytes: 1000 },
   }
-  return new LoopStepper(ort, session, plan, model => {
-    assert.equal(model, new Uint8Array([7]))
-    return Promise.resolve(plain())
+  return new LoopStepper(ort, session, plan, {
+    openBeside: () => Promise.reject(new Error('a further session was opened')),
+    reopen(model) {
+      assert.equal(model, new Uint8Array([7]))
+      return Promise.resolve(plain())
+    },
   })
 }
 
