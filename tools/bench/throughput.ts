@@ -98,7 +98,7 @@ async function work(folder: string): Promise<void> {
     [...stored.inputs, stored.target].map(({ name }) => [name, readFileSync(join(folder, `${name}.bin`))]),
   )
   const copyOf = ({ name, dtype, shape }: StoredTensor) =>
-    new Tensor(dtype, shape, Uint8Array.from(bytes.get(name)!))
+    new Tensor(dtype, shape, new Uint8Array(bytes.get(name)!))
   const feeds = () =>
     new Map([
       ...stored.inputs.map(tensor => [tensor.name, copyOf(tensor)] as const),
@@ -110,16 +110,19 @@ async function work(folder: string): Promise<void> {
   await file.close()
 }
 
-/** The steps of a round, in chunks of the size that the engine asks for. */
+/** The steps of a round, in chunks of the size that the engine asks for; as in training, two are in flight. */
 async function roundOf(trainer: Trainer, feeds: () => Map<string, Tensor>): Promise<Round> {
   const start = performance.now()
   const losses: number[] = []
+  const flying: Promise<void>[] = []
   for (let left = Number(options.steps); left > 0;) {
     const count = Math.min(trainer.chunk, left)
-    const metrics = await trainer.steps(Array.from({ length: count }, feeds))
-    losses.push(...metrics.map(each => each.get('loss')!))
+    const steps = trainer.steps(Array.from({ length: count }, feeds))
+    flying.push(steps.then(metrics => void losses.push(...metrics.map(each => each.get('loss')!))))
     left -= count
+    if (flying.length > 1) await flying.shift()
   }
+  await Promise.all(flying)
   const { chunk, traffic, notes } = trainer
   return { seconds: (performance.now() - start) / 1000, losses, chunk, traffic, notes }
 }

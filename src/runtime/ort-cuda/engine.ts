@@ -11,7 +11,7 @@ import { serializeLowered, type Program } from '../program.ts'
 import { CUDA_CAPABILITIES, nodesWithoutKernel } from './capabilities.ts'
 import { hostNodes } from './host-nodes.ts'
 import { wrapInLoop } from './loop-program.ts'
-import { lowerForCuda } from './lowering.ts'
+import { lowerForCuda } from './lowering/index.ts'
 import { settlePrecision } from './precision.ts'
 
 /**

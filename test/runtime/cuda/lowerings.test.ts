@@ -2,12 +2,12 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { CUDA_LOWERINGS } from '../../../src/runtime/ort-cuda/lowering.ts'
+import { CUDA_LOWERINGS } from '../../../src/runtime/ort-cuda/lowering/index.ts'
 import { COMPOSITE_LOWERINGS } from '../../../src/autodiff/lowering/index.ts'
 import { checkOpCase, opCases } from '../../support/op-fixture.ts'
 
 /** Operators whose gradients come from composites that CUDA lowers in a way of its own. */
-const REPLACED = /^MaxPool$/
+const REPLACED = /^(MaxPool|Conv|BatchNormalization)$/
 
 for (const fixture of opCases().filter(({ op }) => REPLACED.test(op))) {
   test(fixture.name, () => checkOpCase(fixture, { lowerings: CUDA_LOWERINGS }))
@@ -19,7 +19,7 @@ test('all other composites have the default lowering, which has its own tests', 
   )
   assert.equal(
     own.map(([name]) => name),
-    ['MaxPoolGrad'],
+    ['ConvWeightGrad', 'MaxPoolGrad', 'BatchNormTrain', 'BatchNormTrainGrad'],
   )
 })
 

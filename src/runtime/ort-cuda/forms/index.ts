@@ -6,6 +6,7 @@ import { movementForms } from './movement.ts'
 import { normalizationForms } from './normalization.ts'
 import { poolingForms } from './pooling.ts'
 import { convTransposeForms } from './convolution.ts'
+import { reductionForms } from './reduction.ts'
 import { selectionForms } from './selection.ts'
 import { trigonometricForms } from './trigonometric.ts'
 
@@ -17,4 +18,5 @@ export const CUDA_FORMS: NodeForms = {
   ...poolingForms,
   ...convTransposeForms,
   ...movementForms,
+  ...reductionForms,
 }

@@ -1,0 +1,74 @@
+/**
+ * Batch normalization for GPUs, where a pass over memory is what costs: the inference form of BatchNormalization is an
+ * affine map of each channel in one pass, so that it serves in both directions.
+ */
+
+import { rsqrt } from '../../../autodiff/standardize.ts'
+import type { Lowering } from '../../../autodiff/lowering/index.ts'
+import { float } from '../../../ir/attribute.ts'
+import type { Builder } from '../../../ir/builder.ts'
+import type { Value } from '../../../ir/value.ts'
+import { sizeOf } from '../../../tensor/shape.ts'
+
+/** Mean, then the mean square of what is left, then the normalization by these. */
+export const batchNormTrainForCuda: Lowering = ({ op, node, inputs }) => {
+  const [x, scale, bias] = inputs as [Value, Value, Value]
+  const axes = reducedAxes(x)
+  const mean = op.ReduceMean(x, axes, false)
+  const centered = centeredBy(op, x, mean)
+  const variance = op.ReduceMean(op.Mul(centered, centered), axes, false)
+  const y = normalize(op, x, scale, bias, { mean, variance, epsilon: node.float('epsilon', 1e-5) })
+  return [y, mean, variance]
+}
+
+/**
+ * With n elements per channel: dbias = Σ dy, dscale = rstd · Σ dy·(x − mean), a = scale · rstd, and
+ *
+ *     dx = a · dy + [−(a/n)·dscale · (x − mean)·rstd − (a/n)·dbias]
+ *
+ * whose bracket is the inference form with other scales and biases. ONNX Runtime finds x − mean in the forward pass: it
+ * merges equal nodes, which is why both passes write it alike.
+ */
+export const batchNormTrainGradForCuda: Lowering = ({ op, node, inputs, wants }) => {
+  const [dy, x, scale, mean, variance] = inputs as [Value, Value, Value, Value, Value]
+  const axes = reducedAxes(x)
+  const epsilon = node.float('epsilon', 1e-5)
+  const dbias = wants(0) || wants(2) ? op.ReduceSum(dy, axes, false) : null
+  if (!wants(0) && !wants(1)) return [null, null, dbias]
+
+  const rstd = rsqrt(op, variance, epsilon)
+  const dscale = op.Mul(rstd, op.ReduceSum(op.Mul(dy, centeredBy(op, x, mean)), axes, false))
+  if (!wants(0)) return [null, dscale, dbias]
+
+  const a = op.Mul(scale, rstd)
+  const share = op.Mul(a, op.scalarLike(a, -x.shape[1]! / sizeOf(x.shape)))
+  const rest = normalize(op, x, op.Mul(share, dscale), op.Mul(share, dbias!), { mean, variance, epsilon })
+  return [op.Add(op.Mul(dy, spread(op, a, x)), rest), dscale, dbias]
+}
+
+interface Statistics {
+  readonly mean: Value
+  readonly variance: Value
+  readonly epsilon: number
+}
+
+/** scale · (x − mean) / √(variance + epsilon) + bias. */
+function normalize(op: Builder, x: Value, scale: Value, bias: Value, statistics: Statistics): Value {
+  const { mean, variance, epsilon } = statistics
+  const attributes = { epsilon: float(epsilon) }
+  return op.one('BatchNormalization', [x, scale, bias, mean, variance], { shape: x.shape }, attributes)
+}
+
+function centeredBy(op: Builder, x: Value, mean: Value): Value {
+  return op.Sub(x, spread(op, mean, x))
+}
+
+/** A vector of channels, to broadcast against [N, C, i...]. */
+function spread(op: Builder, perChannel: Value, x: Value): Value {
+  return op.Reshape(perChannel, [x.shape[1]!, ...x.shape.slice(2).map(() => 1)])
+}
+
+/** All axes but that of the channels. */
+function reducedAxes(x: Value): number[] {
+  return x.shape.map((_, i) => i).filter(axis => axis !== 1)
+}
