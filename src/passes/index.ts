@@ -10,6 +10,7 @@ export { applyObserved, constantValues, type Observations } from './fold-constan
 export { redirectReads, removeIdentities } from './identities.ts'
 export { toInferenceForm } from './inference-form.ts'
 export { inlineBranches } from './inline-branches.ts'
+export { joinPads } from './join-pads.ts'
 export {
   constantTensor,
   liftConstants,

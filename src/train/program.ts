@@ -9,7 +9,7 @@ import { Graph } from '../ir/graph.ts'
 import type { Node } from '../ir/node.ts'
 import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
-import { namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
+import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
 import type { Program, StepInput } from '../runtime/program.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
@@ -102,6 +102,7 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   program.initializers = [...graph.initializers.filter(value => !places.has(value)), ...op.initializers]
   program.nodes = [...forward, ...backward, ...op.nodes]
   dropUnread(program)
+  joinPads(program)
   return {
     program: {
       graph: program,

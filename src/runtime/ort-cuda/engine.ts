@@ -1,7 +1,9 @@
 /** ONNX Runtime's CUDA execution provider: a chunk of steps is one run of a Loop, on one device. */
 
+import { freemem } from 'node:os'
 import type { Engine, SessionOptions } from '../engine.ts'
 import type { Precision } from '../engines.ts'
+import { joinState } from '../join-state.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
 import { openLoopTrainer } from '../ort/loop-trainer.ts'
 import { PlacementCheck } from '../ort/placement-check.ts'
@@ -15,10 +17,13 @@ import { lowerForCuda } from './lowering/index.ts'
 import { settlePrecision } from './precision.ts'
 
 /**
- * Batches of a chunk are in memory three times at most: being stacked, waiting, and on the device. A quarter of a GiB each
- * is 27 batches of 16 images of 224x224, and little beside what a device has.
+ * The most bytes of batches in one run. They are in memory three times: being stacked, waiting, and on the device; a
+ * thirty-second part of what the machine has free, at most a GiB (27 batches of 64 images of 224x224), is little beside
+ * what either has.
  */
-const CHUNK_BYTES = 256 * 2 ** 20
+function chunkBytesHere(): number {
+  return Math.min(2 ** 30, Math.max(2 ** 26, freemem() / 32))
+}
 
 /** With memory patterns the arena holds the blocks of the first run and the planned block of the others at once. */
 const TRAINER_OPTIONS: SessionOptions = { optimization: 'extended', memoryPattern: false }
@@ -50,7 +55,7 @@ export interface LoopEngineSetup {
 
 /** The engine on any provider: that of the CPU runs the same programs, which is how they are tested without a GPU. */
 export function loopEngine(setup: LoopEngineSetup): Engine {
-  const { description, providers, provider, chunkBytes = CHUNK_BYTES } = setup
+  const { description, providers, provider, chunkBytes = chunkBytesHere() } = setup
   return {
     name: 'cuda',
     description,
@@ -59,9 +64,9 @@ export function loopEngine(setup: LoopEngineSetup): Engine {
     lower: lowerForCuda,
     openRunner: (model, options = {}) => openRunner(model, providers, options),
     async openTrainer(program, options) {
-      const lowered = lowerForCuda(program)
-      const { lowered: loop, tripCount } = wrapInLoop(program, lowered)
-      return openLoopTrainer(program, {
+      const { program: joined, lowered } = joinState(program, lowerForCuda(program))
+      const { lowered: loop, tripCount } = wrapInLoop(joined, lowered)
+      return openLoopTrainer(joined, {
         providers,
         placement: new PlacementCheck(
           { ...TRAINER_OPTIONS, ...options },
