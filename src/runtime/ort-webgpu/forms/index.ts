@@ -4,11 +4,13 @@ import type { NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
 import { normalizationForms } from './normalization.ts'
+import { poolingForms } from './pooling.ts'
 import { positionForms } from './positions.ts'
 
 export const WEBGPU_FORMS: NodeForms = {
   ...convolutionForms,
   ...elementwiseForms,
   ...normalizationForms,
+  ...poolingForms,
   ...positionForms,
 }
