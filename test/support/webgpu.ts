@@ -25,9 +25,17 @@ function downloads(): string[] {
   return readdirSync(cache).map(version => join(cache, version, 'chrome-linux64'))
 }
 
+/** Where distributions have the Vulkan loader. */
+const LOADERS = [
+  '/usr/lib/x86_64-linux-gnu/libvulkan.so.1',
+  '/usr/lib64/libvulkan.so.1',
+  '/usr/lib/libvulkan.so.1',
+]
+
 /** The environment in which WebGPU runs on SwiftShader; null where there is none. */
-export function swiftshader(): { readonly env: Readonly<Record<string, string>> } | null {
+export function swiftshader(): { readonly env: { readonly VK_DRIVER_FILES: string } } | null {
   if (process.platform !== 'linux' || process.arch !== 'x64') return null
+  if (!LOADERS.some(file => existsSync(file))) return null
   const forced = process.env['VK_DRIVER_FILES'] ?? process.env['VK_ICD_FILENAMES'] ?? ''
   const known = [...FOLDERS, ...downloads()].map(folder => join(folder, ICD))
   const found = /swiftshader/i.test(forced) ? forced : known.find(file => existsSync(file))
@@ -44,8 +52,8 @@ export async function withSwiftshader(
 ): Promise<void> {
   const found = swiftshader()
   if (!found) {
-    test(`NOT TRIED: there is no SwiftShader here (${ICD}; on Debian it is in the package chromium)`, () =>
-      undefined)
+    const cure = 'on Debian: apt install chromium libvulkan1'
+    test(`NOT TRIED: there is no SwiftShader (${ICD}) or no Vulkan loader here; ${cure}`, () => undefined)
     return
   }
   Object.assign(process.env, found.env)
