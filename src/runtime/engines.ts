@@ -14,10 +14,18 @@ export interface EngineReport {
   readonly accelerated: boolean
 }
 
+/**
+ * In which precision an engine multiplies float32 operands. `tf32` rounds them to 10 bits on the tensor cores of NVIDIA
+ * GPUs; `float16` is known so that asking for it has a clear answer.
+ */
+export type Precision = 'float32' | 'tf32' | 'float16'
+
 /** What opening an engine depends on. */
 export interface EngineOptions {
   /** Which device, where a machine has several; 0 is the first. */
   readonly device: number
+  /** Default: float32. Engines that have a choice follow it. */
+  readonly precision?: Precision
 }
 
 /** One engine: a folder exports one of these, and ENGINES has a row for it. */
@@ -30,6 +38,7 @@ export interface EngineEntry {
 
 /** Engine -> its folder, loaded when it is asked for. The order is that in which `auto` tries them. */
 export const ENGINES = {
+  cuda: async () => (await import('./ort-cuda/index.ts')).cuda,
   webgpu: async () => (await import('./ort-webgpu/index.ts')).webgpu,
   cpu: async () => (await import('./ort-cpu/index.ts')).cpu,
 } as const satisfies Record<string, () => Promise<EngineEntry>>
@@ -48,32 +57,36 @@ export interface ChosenEngine {
  * Opens the engine of a text such as `auto`, `cpu` or `cuda:1`. `auto` takes the first accelerated engine that works
  * here, else the CPU. An engine that was named and does not work is an error, with its cure: never silently another.
  */
-export async function chooseEngine(text: string): Promise<ChosenEngine> {
+export async function chooseEngine(
+  text: string,
+  settings: Omit<EngineOptions, 'device'> = {},
+): Promise<ChosenEngine> {
   const { name, device } = parseEngine(text)
+  const options: EngineOptions = { device, ...settings }
   if (name !== 'auto') {
     const entry = await ENGINES[name]()
-    const report = await entry.probe({ device })
+    const report = await entry.probe(options)
     if (!report.works) {
       throw new EnvironmentError(
         `engine ${text} does not work here: ${report.found}`,
         report.cure === null ? {} : { cure: report.cure },
       )
     }
-    return { engine: await entry.open({ device }), reason: 'asked for' }
+    return { engine: await entry.open(options), reason: 'asked for' }
   }
   const passed: string[] = []
   for (const load of Object.values(ENGINES)) {
     const entry = await load()
-    const report = await entry.probe({ device })
+    const report = await entry.probe(options)
     if (report.works && report.accelerated) {
-      return { engine: await entry.open({ device }), reason: `auto: ${report.found}` }
+      return { engine: await entry.open(options), reason: `auto: ${report.found}` }
     }
     if (entry.name !== 'cpu')
       passed.push(`${entry.name}: ${report.works ? 'works, but is not faster' : report.found}`)
   }
   const cpu = await ENGINES.cpu()
   const reason = passed.length === 0 ? 'auto' : `auto: no faster engine works here (${passed.join('; ')})`
-  return { engine: await cpu.open({ device: 0 }), reason }
+  return { engine: await cpu.open({ ...settings, device: 0 }), reason }
 }
 
 /** `cuda:1` -> { name: 'cuda', device: 1 }. */

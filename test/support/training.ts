@@ -41,7 +41,7 @@ export interface OpenTraining {
   step(input: Tensor, target: Tensor, scalars: readonly number[]): Promise<number>
 }
 
-/** Opens a fixture model with the reference's SGD, or another optimizer. */
+/** Opens a fixture model with the reference's SGD, or another optimizer, on the CPU engine, or another. */
 export async function openTraining(
   name: string,
   batchNorm: 'train' | 'frozen',

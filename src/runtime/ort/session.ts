@@ -177,7 +177,7 @@ export async function openTrainer(
 }
 
 /** Opens a model in a thread; closes the thread where that fails. */
-async function openThread(
+export async function openThread(
   thread: SessionThread,
   how: Requests['open']['arguments'],
 ): Promise<Requests['open']['result']> {
@@ -189,10 +189,10 @@ async function openThread(
   }
 }
 
-function wire(feeds: Feeds): WireFeeds {
+export function wire(feeds: Feeds): WireFeeds {
   return [...feeds].map(([name, tensor]) => [name, toWire(tensor)] as const)
 }
 
-function unwire(feeds: WireFeeds): Map<string, Tensor> {
+export function unwire(feeds: WireFeeds): Map<string, Tensor> {
   return new Map(feeds.map(([name, tensor]) => [name, fromWire(tensor)]))
 }

@@ -8,21 +8,14 @@ import type * as Ort from 'onnxruntime-node'
 import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
 import type { Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
-import {
-  transferables,
-  type ProviderSpec,
-  type Request,
-  type Requests,
-  type Response,
-  type WireFeeds,
-} from './messages.ts'
+import { transferables, type Request, type Requests, type Response, type WireFeeds } from './messages.ts'
 import { takePlacement } from './placement.ts'
 import { STEPPERS, type Stepper } from './stepper.ts'
 import { bindFeeds, dtypeOfOrt, fromOrt } from './tensors.ts'
 
 let ort: OrtModule
-/** With which the session was opened. */
-let openedOn: readonly ProviderSpec[] = []
+/** With which the session was opened; the profile is among them until somebody asked for the placement. */
+let openedWith: Ort.InferenceSession.SessionOptions = {}
 let session: Ort.InferenceSession | null = null
 let stepper: Stepper | null = null
 
@@ -42,7 +35,7 @@ const handlers: Handlers = {
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
       ...(deviceOutputs.length === 0 ? {} : { preferredOutputLocation: locationsOf(deviceOutputs) }),
     }
-    openedOn = providers
+    openedWith = sessionOptions
     session = await openSession(model, sessionOptions)
     return { inputs: session.inputMetadata.map(portOf), outputs: session.outputMetadata.map(portOf) }
   },
@@ -56,7 +49,7 @@ const handlers: Handlers = {
   },
 
   async prepareSteps(plan) {
-    stepper = STEPPERS[plan.stepper](ort, opened(), plan, { openBeside })
+    stepper = STEPPERS[plan.stepper](ort, opened(), plan, { openBeside, reopen })
     return Promise.resolve(null)
   },
 
@@ -71,11 +64,13 @@ const handlers: Handlers = {
 
   async steps({ batches }) {
     const metrics = await prepared().steps(batches)
-    return { metrics, traffic: prepared().traffic }
+    const { traffic, chunk = 1, notes = [] } = prepared()
+    return { metrics, traffic, chunk, notes }
   },
 
   placement({ prefix }) {
     opened().endProfiling()
+    openedWith = { ...openedWith, enableProfiling: false }
     return Promise.resolve(takePlacement(prefix))
   },
 
@@ -89,7 +84,8 @@ const handlers: Handlers = {
 }
 
 function openBeside(model: Uint8Array): Promise<Ort.InferenceSession> {
-  return openSession(model, { executionProviders: openedOn, logSeverityLevel: 3 })
+  const { executionProviders = [] } = openedWith
+  return openSession(model, { executionProviders, logSeverityLevel: 3 })
 }
 
 /** Outputs that are not named come to the process. */
@@ -106,6 +102,14 @@ function openSession(
   return typeof model === 'string'
     ? InferenceSession.create(model, options)
     : InferenceSession.create(model, options)
+}
+
+async function reopen(model: Uint8Array): Promise<Ort.InferenceSession> {
+  // First the memory of the one, then the other.
+  await session?.release()
+  session = null
+  session = await openSession(model, openedWith)
+  return session
 }
 
 function opened(): Ort.InferenceSession {

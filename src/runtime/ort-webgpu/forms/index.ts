@@ -3,6 +3,7 @@
 import type { NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
+import { limitForms } from './limits.ts'
 import { normalizationForms } from './normalization.ts'
 import { poolingForms } from './pooling.ts'
 import { positionForms } from './positions.ts'
@@ -10,6 +11,7 @@ import { positionForms } from './positions.ts'
 export const WEBGPU_FORMS: NodeForms = {
   ...convolutionForms,
   ...elementwiseForms,
+  ...limitForms,
   ...normalizationForms,
   ...poolingForms,
   ...positionForms,
