@@ -21,15 +21,15 @@ test('nothing to say where all is on the device, or belongs on the CPU', () => {
   assert.equal(placementNotes(nodes, PROVIDER, new Set(['labels'])), [])
 })
 
-test('strays are grouped by operator, with a few names', () => {
+test('strays are grouped by operator', () => {
   const nodes = [
-    ...placed('Mod', CPU, 'a', 'b', 'c', 'd'),
+    ...placed('Mod', CPU, 'a', 'b'),
     ...placed('Cast', CPU, 'e'),
     ...placed('Cast', PROVIDER, 'f'),
   ]
   assert.equal(placementNotes(nodes, PROVIDER, new Set()), [
-    '4 nodes Mod ran on CPUExecutionProvider, not on WebGpuExecutionProvider, with copies to and fro at each step: "a", "b", "c", ...',
-    '1 node Cast ran on CPUExecutionProvider, not on WebGpuExecutionProvider, with copies to and fro at each step: "e"',
+    'Mod ran on CPUExecutionProvider, not on WebGpuExecutionProvider, with copies to and fro at each step: "a", "b"',
+    'Cast ran on CPUExecutionProvider, not on WebGpuExecutionProvider, with copies to and fro at each step: "e"',
   ])
 })
 

@@ -133,7 +133,7 @@ await withSwiftshader(test, () => {
       const [metrics] = await trainer.steps([new Map([['x', float(5, 6)]])])
       assert.is(metrics!.get(loss.name), 11)
       assert.equal(trainer.notes, [
-        '1 node Mod ran on CPUExecutionProvider, not on WebGpuExecutionProvider, with copies to and fro at each step: "Mod_0"',
+        'Mod ran on CPUExecutionProvider, not on WebGpuExecutionProvider, with copies to and fro at each step: "Mod_0"',
       ])
     } finally {
       await trainer.close()

@@ -144,7 +144,31 @@ const singleChannelGroups: NodeForm = (op, node) => {
   return addBias(op, node, op.Reshape(op.Slice(pairs, [0], [1], [2]), shape))
 }
 
+/** Elements that the shaders hold in one vector. */
+const VECTOR = 4
+
+/**
+ * Conv with groups whose output channels do not fill whole vectors: the kernel of ONNX Runtime 1.30 takes vectors over all
+ * output channels, and gives one that reaches into the next group the inputs of the first. Channels of zeros fill them up.
+ */
+const brokenVectors: NodeForm = (op, node) => {
+  const [x, w] = [node.input(0), node.input(1)]
+  const group = node.int('group', 1)
+  const outputs = w.shape[0]!
+  const m = outputs / group
+  const vector = outputs % VECTOR === 0 ? VECTOR : outputs % 2 === 0 ? 2 : 1
+  if (x.rank > VOLUME + 1 || group === 1 || m < VECTOR || m % vector === 0) return null
+  const filled = Math.ceil(m / VECTOR) * VECTOR
+  const { shape } = node.output(0)
+  const rows = op.Reshape(w, [group, m, sizeOf(w.shape.slice(1))])
+  const weight = op.Reshape(op.Pad(rows, [0, 0, 0, 0, filled - m, 0]), w.shape.with(0, group * filled))
+  const wide = op.emit('Conv', [x, weight], [{ shape: shape.with(1, group * filled) }])[0]!
+  for (const [name, attribute] of node.attributes) wide.producer!.attributes.set(name, attribute)
+  const groups = op.Reshape(wide, [shape[0]!, group, filled, sizeOf(shape.slice(2))])
+  return addBias(op, node, op.Reshape(op.Slice(groups, [0], [m], [2]), shape))
+}
+
 export const convolutionForms: NodeForms = {
-  Conv: [groupedVolumes],
+  Conv: [groupedVolumes, brokenVectors],
   ConvTranspose: [transposedVolumes, singleChannelGroups],
 }
