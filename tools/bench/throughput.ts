@@ -5,7 +5,7 @@
  *     PYTHON=venv/bin/python node --import tsx tools/bench/throughput.ts --model resnet50 --batch 64 --engine cuda:0
  *     ... --model vit_small_16 --batch 64      ... --model bert_base --batch 32 --size 128
  *
- * `--only ours` leaves PyTorch out. A batch is fed at every step, as in training: our side pays for its way to the
+ * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace (tools/bench/trace.ts reads it). A batch is fed at every step, as in training: our side pays for its way to the
  * device, PyTorch's side keeps its one batch there.
  */
 
@@ -17,7 +17,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Trainer } from '../../src/runtime/engine.ts'
-import { chooseEngine } from '../../src/runtime/engines.ts'
+import { chooseEngine, type Precision } from '../../src/runtime/engines.ts'
 import { loadModel } from '../../src/serde/index.ts'
 import type { DType } from '../../src/tensor/dtype.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -39,6 +39,8 @@ const { values: options } = parseArgs({
     batch: { type: 'string', default: '64' },
     size: { type: 'string', default: '224' },
     engine: { type: 'string', default: 'auto' },
+    precision: { type: 'string', default: 'tf32' },
+    profile: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     steps: { type: 'string', default: '20' },
     threads: { type: 'string', default: '0' },
@@ -57,7 +59,6 @@ interface StoredTensor {
 interface Ready {
   readonly device: string
   readonly version?: string
-  readonly notes?: readonly string[]
 }
 
 interface Round {
@@ -66,6 +67,7 @@ interface Round {
   readonly chunk?: number
   /** Bytes to and from the device, since the beginning. */
   readonly traffic?: Trainer['traffic']
+  readonly notes?: readonly string[]
 }
 
 /** Our side: answers each line of its input with one round of steps. */
@@ -74,7 +76,7 @@ async function work(folder: string): Promise<void> {
     inputs: StoredTensor[]
     target: StoredTensor
   }
-  const { engine, reason } = await chooseEngine(options.engine)
+  const { engine, reason } = await chooseEngine(options.engine, { precision: options.precision as Precision })
   const file = await loadModel(join(folder, 'model.onnx'))
   const graph = await prepareTraining(engine, file.model, { batchSize: Number(options.batch) })
   const training = buildProgram(graph, {
@@ -84,7 +86,11 @@ async function work(folder: string): Promise<void> {
     dropout: false,
   })
   const threads = Number(options.threads)
-  const trainer = await engine.openTrainer(training.program, threads === 0 ? {} : { threads })
+  const { profile } = options
+  const trainer = await engine.openTrainer(training.program, {
+    ...(threads === 0 ? {} : { threads }),
+    ...(profile === undefined ? {} : { profile }),
+  })
   await trainer.writeState(await initialState(graph, training))
   say({ device: `${engine.name} (${reason})` } satisfies Ready)
 
@@ -114,8 +120,8 @@ async function roundOf(trainer: Trainer, feeds: () => Map<string, Tensor>): Prom
     losses.push(...metrics.map(each => each.get('loss')!))
     left -= count
   }
-  const { chunk, traffic } = trainer
-  return { seconds: (performance.now() - start) / 1000, losses, chunk, traffic }
+  const { chunk, traffic, notes } = trainer
+  return { seconds: (performance.now() - start) / 1000, losses, chunk, traffic, notes }
 }
 
 /** Makes model and batch, once for each combination of options. */
@@ -135,6 +141,7 @@ async function compare(): Promise<void> {
   const { model, batch, size, steps, threads, engine, only } = options
   const passed = ['--model', model, '--batch', batch, '--size', size, '--steps', steps, '--threads', threads]
   const ours = ['--import', 'tsx', HERE, '--worker', folder, ...passed, '--engine', engine]
+  ours.push('--precision', options.precision, ...(options.profile ? ['--profile', options.profile] : []))
   const sides = [new Side<Ready, Round>('ours', process.execPath, ours)]
   for (const precision of only === 'ours' ? [] : ['tf32', 'amp']) {
     const args = [TORCH, 'steps', ...passed, '--precision', precision, '--folder', folder]
@@ -158,7 +165,8 @@ async function compare(): Promise<void> {
     console.log(
       `${side.name.padEnd(10)} ${rates[i]!.toFixed(1)} samples/s, first losses ${losses.join(' ')}${ratio}`,
     )
-    const { traffic, chunk } = side.answers.at(-1)!
+    const { traffic, chunk, notes = [] } = side.answers.at(-1)!
+    for (const note of notes) console.log(`           ${note.slice(0, 300)}`)
     if (traffic) {
       const perStep = (bytes: number) => formatBytes(bytes / traffic.steps)
       console.log(
