@@ -86,6 +86,12 @@ test('ReduceLogSumExp of large and of infinite elements', async () => {
   const expected = [300 + Math.log1p(Math.exp(-1)), -Infinity, -500]
   assertClose(await valuesOf(graph, each), expected, { relative: 1e-6 }, 'log of sums')
 })
+check({
+  title: 'LayerNormalization whose scale and bias broadcast',
+  inputs: [floats(2, 3, 4), floats(4), floats(3, 1)],
+  write: node('LayerNormalization', [2, 3, 4], { axis: 1, epsilon: float(1e-3) }),
+  absolute: 2e-6,
+})
 for (const [units, opset] of [
   [6, 21],
   [3, 18],

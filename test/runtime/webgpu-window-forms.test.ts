@@ -96,6 +96,15 @@ for (const [group, m] of [
   }
 }
 
+for (const inputs of [6, 9, 15]) {
+  check({
+    title: `Conv of ${inputs} input channels, read by three`,
+    inputs: [floats(2, inputs, 7, 6), floats(8, inputs, 3, 3), floats(8)],
+    write: node('Conv', [2, 8, 4, 6], { kernel_shape: [3, 3], strides: [2, 1], auto_pad: 'SAME_LOWER' }),
+    ...SUMS,
+  })
+}
+
 test('convolutions whose kernels are right are left alone', () => {
   const rows: Omit<FormCase, 'title'>[] = [
     {

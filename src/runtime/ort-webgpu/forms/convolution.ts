@@ -168,7 +168,27 @@ const brokenVectors: NodeForm = (op, node) => {
   return addBias(op, node, op.Reshape(op.Slice(groups, [0], [m], [2]), shape))
 }
 
+/**
+ * Conv in one group with a multiple of three input channels and one of four output channels: the kernel of ONNX Runtime 1.30
+ * reads three channels at a time and finds those behind the first three at the wrong places. Channels of zeros make it
+ * four.
+ */
+const channelsByThree: NodeForm = (op, node) => {
+  const [x, w] = [node.input(0), node.input(1)]
+  const [outputs, inputs] = w.shape as [number, number]
+  const byThree = inputs % 3 === 0 && inputs > 3 && inputs % VECTOR !== 0
+  const grouped = node.int('group', 1) !== 1
+  if (x.rank > VOLUME + 1 || grouped || !byThree || outputs % VECTOR !== 0) return null
+  const missing = VECTOR - (inputs % VECTOR)
+  const fill = (value: Value) =>
+    op.Pad(value, value.shape.flatMap(() => [0, 0]).with(value.rank + 1, missing))
+  const operands = [fill(x), fill(w), ...node.inputs.slice(2)]
+  const y = op.emit('Conv', operands, [{ shape: node.output(0).shape }])[0]!
+  for (const [name, attribute] of node.attributes) y.producer!.attributes.set(name, attribute)
+  return y
+}
+
 export const convolutionForms: NodeForms = {
-  Conv: [groupedVolumes, brokenVectors],
+  Conv: [groupedVolumes, brokenVectors, channelsByThree],
   ConvTranspose: [transposedVolumes, singleChannelGroups],
 }

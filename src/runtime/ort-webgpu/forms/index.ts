@@ -3,7 +3,6 @@
 import type { NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
-import { limitForms } from './limits.ts'
 import { movementForms } from './movement.ts'
 import { normalizationForms } from './normalization.ts'
 import { poolingForms } from './pooling.ts'
@@ -13,7 +12,6 @@ import { trigonometryForms } from './trigonometry.ts'
 export const WEBGPU_FORMS: NodeForms = {
   ...convolutionForms,
   ...elementwiseForms,
-  ...limitForms,
   ...movementForms,
   ...normalizationForms,
   ...poolingForms,
