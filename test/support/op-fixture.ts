@@ -18,10 +18,12 @@ import type { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'
 import { convWindow, type Window } from '../../src/ops/window.ts'
 import { isTrainingForm, raiseOpset } from '../../src/passes/index.ts'
+import { definitionsOf } from '../../src/passes/names.ts'
 import type { Engine } from '../../src/runtime/engine.ts'
 import { serializeLowered, type Program } from '../../src/runtime/program.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
 import type { Tensor } from '../../src/tensor/tensor.ts'
+import { messageOf } from '../../src/util/errors.ts'
 import { runModel } from './ort.ts'
 import { readSafetensors } from './safetensors.ts'
 
@@ -130,6 +132,64 @@ export async function opProgram(fixture: OpCase): Promise<OpProgram> {
       }
     },
   }
+}
+
+/** Cases in one session: sessions on a device are slow to open. */
+const GROUP = 24
+
+/**
+ * Runs cases on an engine, many in a session, and compares each with PyTorch; gives what is wrong with a case, or null. A
+ * group that fails as a whole is run case by case.
+ */
+export async function checkOpCases(
+  cases: readonly OpCase[],
+  engine: Engine,
+  tolerance = 1e-5,
+): Promise<Map<OpCase, Error | null>> {
+  const programs = await Promise.all(cases.map(opProgram))
+  const problems = new Map<OpCase, Error | null>()
+  for (const opset of new Set(programs.map(({ program }) => program.opset))) {
+    const members = cases.flatMap((each, i) => (programs[i]!.program.opset === opset ? [each] : []))
+    for (let i = 0; i < members.length; i += GROUP) {
+      const group = members.slice(i, i + GROUP)
+      const together = await outcomeOf(() => checkTogether(group, engine, tolerance))
+      for (const each of group) {
+        const problem = together && (await outcomeOf(() => checkOpCase(each, { tolerance, engine })))
+        problems.set(each, problem)
+      }
+    }
+  }
+  return problems
+}
+
+async function outcomeOf(check: () => Promise<void>): Promise<Error | null> {
+  try {
+    await check()
+    return null
+  } catch (error) {
+    return error instanceof Error ? error : new Error(messageOf(error))
+  }
+}
+
+/** One graph of all cases of a group, names of each under that of the case. */
+async function checkTogether(cases: readonly OpCase[], engine: Engine, tolerance: number): Promise<void> {
+  const programs = await Promise.all(cases.map(opProgram))
+  const whole = new Graph('cases')
+  const feeds: Record<string, Tensor> = {}
+  programs.forEach(({ program: { graph }, feeds: fed }, i) => {
+    const prefix = cases[i]!.name
+    for (const [name, tensor] of Object.entries(fed)) feeds[`${prefix}/${name}`] = tensor
+    for (const node of graph.nodes) node.name = `${prefix}/${node.name}`
+    for (const value of definitionsOf(graph)) value.name = `${prefix}/${value.name}`
+    whole.inputs.push(...graph.inputs)
+    whole.initializers.push(...graph.initializers)
+    whole.nodes.push(...graph.nodes)
+    whole.outputs.push(...graph.outputs)
+  })
+  const { opset } = programs[0]!.program
+  const program: Program = { graph: whole, opset, state: [], inputs: [], metrics: [] }
+  const results = await runOn(engine, program, feeds)
+  for (const { check } of programs) check(results, tolerance)
 }
 
 async function runOn(

@@ -4,13 +4,16 @@ import type { Graph } from '../../ir/graph.ts'
 import type { Engine, SessionOptions } from '../engine.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
 import { Lane } from '../ort/lane.ts'
+import type { ProviderSpec } from '../ort/messages.ts'
 import { PlacementCheck } from '../ort/placement-check.ts'
 import { openRunner, openTrainer } from '../ort/session.ts'
 import { serializeLowered, type Program } from '../program.ts'
 import { WEBGPU_CAPABILITIES } from './capabilities.ts'
 import { lowerForWebgpu } from './lowering.ts'
+import { refusedNodes } from './refused.ts'
 
-const PROVIDERS = ['webgpu']
+/** As ONNX Runtime's options name the provider, and as its profiles do. */
+const NAME = 'webgpu'
 const PROVIDER = 'WebGpuExecutionProvider'
 
 /**
@@ -26,12 +29,12 @@ export function webgpuEngine(): Engine {
     capabilities: WEBGPU_CAPABILITIES,
     observer: cpuEngine(),
     lower: lowerForWebgpu,
-    openRunner: (model, options = {}) => openRunner(model, PROVIDERS, options, DEVICE),
+    openRunner: (model, options = {}) => openRunner(model, [NAME], options, DEVICE),
     async openTrainer(program, options: SessionOptions = {}) {
       const lowered = lowerForWebgpu(program)
       const stays = leaveOutCarried(lowered.graph, program)
       return openTrainer(program, await serializeLowered(lowered), {
-        providers: PROVIDERS,
+        providers: providersFor(lowered.graph),
         options,
         stepper: 'resident',
         lane: DEVICE,
@@ -43,6 +46,11 @@ export function webgpuEngine(): Engine {
       })
     },
   }
+}
+
+function providersFor(graph: Graph): ProviderSpec[] {
+  const forceCpuNodeNames = refusedNodes(graph)
+  return [forceCpuNodeNames.length === 0 ? NAME : { name: NAME, forceCpuNodeNames }]
 }
 
 /**

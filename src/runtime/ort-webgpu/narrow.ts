@@ -22,7 +22,7 @@ const CARRIERS: Readonly<Record<string, (node: Node) => readonly number[]>> = {
 /** Operators that take int32 as well as int64, and in which inputs: all of them, or none is narrowed. */
 const TAKERS: Readonly<Record<string, (node: Node) => readonly number[]>> = {
   ...every(['Equal', 'Less', 'LessOrEqual', 'Greater', 'GreaterOrEqual']),
-  ...first(['Cast', 'OneHot']),
+  ...first(['Cast']),
   Gather: () => [1],
   GatherElements: () => [1],
   ScatterElements: () => [1],

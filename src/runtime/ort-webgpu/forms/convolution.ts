@@ -144,7 +144,51 @@ const singleChannelGroups: NodeForm = (op, node) => {
   return addBias(op, node, op.Reshape(op.Slice(pairs, [0], [1], [2]), shape))
 }
 
+/** Elements that the shaders hold in one vector. */
+const VECTOR = 4
+
+/**
+ * Conv with groups whose output channels do not fill whole vectors: the kernel of ONNX Runtime 1.30 takes vectors over all
+ * output channels, and gives one that reaches into the next group the inputs of the first. Channels of zeros fill them up.
+ */
+const brokenVectors: NodeForm = (op, node) => {
+  const [x, w] = [node.input(0), node.input(1)]
+  const group = node.int('group', 1)
+  const outputs = w.shape[0]!
+  const m = outputs / group
+  const vector = outputs % VECTOR === 0 ? VECTOR : outputs % 2 === 0 ? 2 : 1
+  if (x.rank > VOLUME + 1 || group === 1 || m < VECTOR || m % vector === 0) return null
+  const filled = Math.ceil(m / VECTOR) * VECTOR
+  const { shape } = node.output(0)
+  const rows = op.Reshape(w, [group, m, sizeOf(w.shape.slice(1))])
+  const weight = op.Reshape(op.Pad(rows, [0, 0, 0, 0, filled - m, 0]), w.shape.with(0, group * filled))
+  const wide = op.emit('Conv', [x, weight], [{ shape: shape.with(1, group * filled) }])[0]!
+  for (const [name, attribute] of node.attributes) wide.producer!.attributes.set(name, attribute)
+  const groups = op.Reshape(wide, [shape[0]!, group, filled, sizeOf(shape.slice(2))])
+  return addBias(op, node, op.Reshape(op.Slice(groups, [0], [m], [2]), shape))
+}
+
+/**
+ * Conv in one group with a multiple of three input channels and one of four output channels: the kernel of ONNX Runtime 1.30
+ * reads three channels at a time and finds those behind the first three at the wrong places. Channels of zeros make it
+ * four.
+ */
+const channelsByThree: NodeForm = (op, node) => {
+  const [x, w] = [node.input(0), node.input(1)]
+  const [outputs, inputs] = w.shape as [number, number]
+  const byThree = inputs % 3 === 0 && inputs > 3 && inputs % VECTOR !== 0
+  const grouped = node.int('group', 1) !== 1
+  if (x.rank > VOLUME + 1 || grouped || !byThree || outputs % VECTOR !== 0) return null
+  const missing = VECTOR - (inputs % VECTOR)
+  const fill = (value: Value) =>
+    op.Pad(value, value.shape.flatMap(() => [0, 0]).with(value.rank + 1, missing))
+  const operands = [fill(x), fill(w), ...node.inputs.slice(2)]
+  const y = op.emit('Conv', operands, [{ shape: node.output(0).shape }])[0]!
+  for (const [name, attribute] of node.attributes) y.producer!.attributes.set(name, attribute)
+  return y
+}
+
 export const convolutionForms: NodeForms = {
-  Conv: [groupedVolumes],
+  Conv: [groupedVolumes, brokenVectors, channelsByThree],
   ConvTranspose: [transposedVolumes, singleChannelGroups],
 }

@@ -3,14 +3,18 @@
 import type { NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
-import { limitForms } from './limits.ts'
+import { movementForms } from './movement.ts'
 import { normalizationForms } from './normalization.ts'
+import { poolingForms } from './pooling.ts'
 import { positionForms } from './positions.ts'
+import { trigonometryForms } from './trigonometry.ts'
 
 export const WEBGPU_FORMS: NodeForms = {
   ...convolutionForms,
   ...elementwiseForms,
-  ...limitForms,
+  ...movementForms,
   ...normalizationForms,
+  ...poolingForms,
   ...positionForms,
+  ...trigonometryForms,
 }

@@ -2,6 +2,7 @@
 
 import { float } from '../../../ir/attribute.ts'
 import type { Node } from '../../../ir/node.ts'
+import type { Value } from '../../../ir/value.ts'
 import { tensorOf, type NodeForm, type NodeForms } from '../../../passes/index.ts'
 import { normalizeAxis, sizeOf } from '../../../tensor/shape.ts'
 import { Tensor } from '../../../tensor/tensor.ts'
@@ -59,7 +60,26 @@ const groupNormalization: NodeForm = (op, node) => {
   return op.Reshape(op.Add(scaled, op.Reshape(bias, column)), x.shape)
 }
 
+/** Scale and bias of the full shape of the normalized axes: the kernel does not broadcast them. */
+const layerNormalizationExpanded: NodeForm = (op, node) => {
+  const [x, scale, bias] = [node.input(0), node.input(1), node.inputs[2] ?? null]
+  const full = x.shape.slice(normalizeAxis(node.int('axis', -1), x.rank, node.label))
+  const isFull = (value: Value | null) => value === null || value.shape.join() === full.join()
+  if (isFull(scale) && isFull(bias)) return null
+  const inputs = [x, op.Expand(scale, full), bias && op.Expand(bias, full)]
+  const outputs = node.outputs.map(output => ({
+    shape: output?.shape ?? [],
+    dtype: output?.dtype ?? x.dtype,
+  }))
+  const values = op.emit('LayerNormalization', inputs, outputs)
+  const made = values[0]!.producer!
+  for (const [name, attribute] of node.attributes) made.attributes.set(name, attribute)
+  made.outputs = made.outputs.map((value, i) => (node.outputs[i] ? value : null))
+  return values
+}
+
 export const normalizationForms: NodeForms = {
+  LayerNormalization: [layerNormalizationExpanded],
   LogSoftmax: [logSoftmax],
   ReduceLogSumExp: [reduceLogSumExp],
   GroupNormalization: [groupNormalization],

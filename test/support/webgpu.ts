@@ -1,0 +1,61 @@
+/**
+ * WebGPU without a GPU: SwiftShader, a Vulkan driver that computes on the CPU, comes with Chromium. Onnxruntime-node's WebGPU
+ * provider runs on it where the Vulkan loader (libvulkan1) is installed too.
+ */
+
+import { existsSync, readdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+const ICD = 'vk_swiftshader_icd.json'
+
+/** Where Debian, Ubuntu, Fedora, Chrome and puppeteer's downloads have it. */
+const FOLDERS = [
+  '/usr/lib/chromium',
+  '/usr/lib/chromium-browser',
+  '/usr/lib64/chromium-browser',
+  '/snap/chromium/current/usr/lib/chromium-browser',
+  '/opt/google/chrome',
+]
+
+/** Browsers that puppeteer fetched. */
+function downloads(): string[] {
+  const cache = join(homedir(), '.cache/puppeteer/chrome')
+  if (!existsSync(cache)) return []
+  return readdirSync(cache).map(version => join(cache, version, 'chrome-linux64'))
+}
+
+/** Where distributions have the Vulkan loader. */
+const LOADERS = [
+  '/usr/lib/x86_64-linux-gnu/libvulkan.so.1',
+  '/usr/lib64/libvulkan.so.1',
+  '/usr/lib/libvulkan.so.1',
+]
+
+/** The environment in which WebGPU runs on SwiftShader; null where there is none. */
+export function swiftshader(): { readonly env: { readonly VK_DRIVER_FILES: string } } | null {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return null
+  if (!LOADERS.some(file => existsSync(file))) return null
+  const forced = process.env['VK_DRIVER_FILES'] ?? process.env['VK_ICD_FILENAMES'] ?? ''
+  const known = [...FOLDERS, ...downloads()].map(folder => join(folder, ICD))
+  const found = /swiftshader/i.test(forced) ? forced : known.find(file => existsSync(file))
+  return found === undefined ? null : { env: { VK_DRIVER_FILES: found } }
+}
+
+/**
+ * Calls `register` where SwiftShader is there, with its environment set: sessions of this process run on it. Elsewhere
+ * registers one test whose name says that nothing was tried.
+ */
+export async function withSwiftshader(
+  test: (name: string, run: () => void) => void,
+  register: () => void | Promise<void>,
+): Promise<void> {
+  const found = swiftshader()
+  if (!found) {
+    const cure = 'on Debian: apt install chromium libvulkan1'
+    test(`NOT TRIED: there is no SwiftShader (${ICD}) or no Vulkan loader here; ${cure}`, () => undefined)
+    return
+  }
+  Object.assign(process.env, found.env)
+  await register()
+}
