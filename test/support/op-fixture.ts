@@ -18,6 +18,8 @@ import type { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'
 import { convWindow, type Window } from '../../src/ops/window.ts'
 import { isTrainingForm, raiseOpset } from '../../src/passes/index.ts'
+import type { Engine } from '../../src/runtime/engine.ts'
+import { serializeLowered } from '../../src/runtime/program.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
 import type { Tensor } from '../../src/tensor/tensor.ts'
 import { runModel } from './ort.ts'
@@ -42,6 +44,8 @@ export interface OpCase {
 export interface OpCaseOptions {
   readonly tolerance?: number
   readonly lowerings?: CompositeLowerings
+  /** Lowers and runs the case, in place of `lowerings` and onnxruntime in this process. */
+  readonly engine?: Engine
 }
 
 /** Every case of the index. */
@@ -86,12 +90,13 @@ export async function checkOpCase(fixture: OpCase, options: OpCaseOptions = {}):
   // Identity: a gradient may be a seed, or the gradient of another input as well.
   const gradients = targets.map(target => op.Identity(found.get(target)!))
   program.outputs = [...seeds.keys(), ...gradients]
-  const lowered = lowerComposites(program, lowerings)
   const feeds = {
     ...inputs,
     ...Object.fromEntries(fixture.dy.map(name => [`dy/${name}`, tensors.get(`dy/${name}`)!])),
   }
-  const results = await runModel(new Model(lowered, 10, new Map(model.opsetImports)), feeds)
+  const results = options.engine
+    ? await runLowered(options.engine, program, model.opset, feeds)
+    : await runModel(new Model(lowerComposites(program, lowerings), 10, new Map(model.opsetImports)), feeds)
 
   // A gradient that is a small difference of large terms (softmax at its ends) is known to a rounding of those: of dy.
   const rounding = 1e-7 * Math.max(...fixture.dy.map(name => norm(tensors.get(`dy/${name}`)!.toNumbers())))
@@ -101,6 +106,22 @@ export async function checkOpCase(fixture: OpCase, options: OpCaseOptions = {}):
   for (const [i, name] of wanted.entries()) {
     const what = `${fixture.name}: gradient of ${name}`
     compare(results[gradients[i]!.name]!, tensors.get(`dx/${name}`)!, what, tolerance, rounding)
+  }
+}
+
+/** Outputs of a graph as an engine lowers and runs it. */
+export async function runLowered(
+  engine: Engine,
+  graph: Graph,
+  opset: number,
+  feeds: Readonly<Record<string, Tensor>>,
+): Promise<Record<string, Tensor>> {
+  const lowered = engine.lower({ graph, opset, state: [], inputs: [], metrics: [] })
+  const runner = await engine.openRunner(await serializeLowered(lowered))
+  try {
+    return Object.fromEntries(await runner.run(new Map(Object.entries(feeds))))
+  } finally {
+    await runner.close()
   }
 }
 
