@@ -4,7 +4,7 @@ import type { ModelSource, Port } from '../engine.ts'
 import type { StateVector } from '../program.ts'
 import type { StepResults, WireFeeds } from '../ort/messages.ts'
 import type { Channel } from '../channel.ts'
-import type { Loaded } from './load.ts'
+import type { Loaded } from './loaded.ts'
 
 /** An open model or training program. */
 export type SessionId = number

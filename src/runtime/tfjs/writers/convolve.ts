@@ -59,6 +59,10 @@ export function convolve(k: Kernels, x: Slot, w: Slot, geometry: Geometry): Slot
   if (strided && (hasDilation(window) || (depthwise && !hasEqualStrides(window)))) {
     return everyStride(k, convolve(k, x, w, { window: withoutStrides(window), group }), window)
   }
+  // In three axes TensorFlow's CPU kernels know no dilation.
+  if (window.length === 3 && hasDilation(window)) {
+    return convolve(k, x, withHoles(k, w, window), { window: withoutDilations(window), group })
+  }
   const fit = fitting(window)
   const body = applyBorders(k, x, fit.borders)
   const attributes = attributesOf(window, fit)
@@ -180,6 +184,15 @@ function withoutStrides(window: Window): Window {
     output: (axis.output - 1) * axis.stride + 1,
     end: Math.max(0, reachOf(axis) - axis.begin - axis.input),
   }))
+}
+
+/** The dilated filter as a dense one: zeros stand in the holes. */
+function withHoles(k: Kernels, w: Slot, window: Window): Slot {
+  return window.reduce((slot, axis, i) => spreadOut(k, slot, i, axis.dilation), w)
+}
+
+function withoutDilations(window: Window): Window {
+  return window.map(axis => ({ ...axis, kernel: spanOf(axis), dilation: 1 }))
 }
 
 /** Every stride-th output. */
