@@ -56,6 +56,9 @@ export async function compile(
   }
 }
 
+/** The inputs of Slice that may lie beyond the axis. */
+const BOUNDS: readonly number[] = [1, 2]
+
 class Recorder {
   /** The nodes that some output needs. */
   readonly nodes: readonly Node[]
@@ -64,6 +67,8 @@ class Recorder {
   readonly #k: Kernels
   readonly #holders: Holders
   readonly #values = new Map<Value, Held>()
+  /** Values that somebody reads as more than the bounds of a Slice. */
+  readonly #exact = new Set<Value>()
   /** How often each value is still to be read. */
   readonly #reads = new Map<Value, number>()
 
@@ -75,7 +80,13 @@ class Recorder {
     const roots = graph.outputs.filter(({ name }) => wanted.has(name))
     for (const value of roots) this.#count(value)
     this.nodes = neededNodes(graph, roots)
-    for (const node of this.nodes) for (const value of node.inputs) if (value) this.#count(value)
+    for (const node of this.nodes) {
+      node.inputs.forEach((value, index) => {
+        if (!value) return
+        this.#count(value)
+        if (node.opType !== 'Slice' || !BOUNDS.includes(index)) this.#exact.add(value)
+      })
+    }
   }
 
   give(name: string, { tensor, dtype, layout }: GivenTensor): void {
@@ -137,7 +148,7 @@ class Recorder {
     invariant(value.tensor?.resident, `${where} reads ${value.name}, which nobody has written`)
     const dtype = tfDTypeOf(value.tensor.dtype, `initializer ${value.name}`)
     const slot = this.#tape.constant(
-      toTfArray(value.tensor, `initializer ${value.name}`),
+      toTfArray(value.tensor, `initializer ${value.name}`, !this.#exact.has(value)),
       value.tensor.dims,
       dtype,
     )

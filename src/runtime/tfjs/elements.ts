@@ -18,19 +18,23 @@ export function tfDTypeOf(dtype: DType, what: string): TfDType {
   })
 }
 
-/** The elements of a resident tensor. float32 is shared with it; integers of other widths are copied to int32. */
-export function toTfArray(tensor: Tensor, what: string): TfArray {
+/**
+ * The elements of a resident tensor. float32 is shared with it; integers of other widths are copied to int32.
+ *
+ * @param clamp whether int64 beyond int32 means no more than "far", as in the bounds of a Slice; else it is an error
+ */
+export function toTfArray(tensor: Tensor, what: string, clamp = false): TfArray {
   const kind = tfDTypeOf(tensor.dtype, what)
   const view = tensor.view()
-  if (view instanceof BigInt64Array) return Int32Array.from(view, value => narrowed(value, what))
+  if (view instanceof BigInt64Array) return Int32Array.from(view, value => narrowed(value, what, clamp))
   if (kind === 'int32') return view instanceof Int32Array ? view : Int32Array.from(view as Uint8Array)
   return view as TfArray
 }
 
-function narrowed(value: bigint, what: string): number {
+function narrowed(value: bigint, what: string, clamp: boolean): number {
   const number = Number(value)
   if (number >= LOWEST && number <= HIGHEST) return number
-  if (FOREVER.includes(value)) return number > 0 ? HIGHEST : LOWEST
+  if (clamp || FOREVER.includes(value)) return number > 0 ? HIGHEST : LOWEST
   throw new InputError(`${what}: tfjs has int32 in place of int64, and ${value} does not fit`, {
     cure: 'use --engine cpu',
   })

@@ -1,6 +1,6 @@
 /** Matrix products. */
 
-import { sameShape, sizeOf } from '../../../tensor/shape.ts'
+import { broadcastShapes, sizeOf } from '../../../tensor/shape.ts'
 import type { Held } from '../held.ts'
 import type { Kernels } from '../kernels.ts'
 import { onnxLayout } from '../layout.ts'
@@ -43,22 +43,17 @@ const MatMul = writer(context => {
   }
   const batch = b.shape.slice(0, -2)
   const product = (x: Matrices, w: Matrices) => k.matmul(x.slot, w.slot, x.transposed, w.transposed)
-  if (a.rank > 1 && sameShape(a.shape.slice(0, -2), batch)) {
-    const flatten = ({ slot, transposed }: Matrices) => ({
-      slot: k.reshape(slot, [sizeOf(batch), ...slot.shape.slice(-2)]),
-      transposed,
-    })
-    return context.give(k.reshape(product(flatten(left), flatten(right)), shape))
-  }
-  const rank = Math.max(a.rank, b.rank)
-  const level = ({ slot, transposed }: Matrices) => ({
-    slot: k.reshape(slot, [...new Array<number>(rank - slot.shape.length).fill(1), ...slot.shape]),
+  // The kernel of the JavaScript backend does not broadcast the leading axes rightly (its result is too short).
+  const lead = broadcastShapes([a.shape.slice(0, -2), batch], context.node.label)
+  const spread = ({ slot, transposed }: Matrices) => ({
+    slot: k.reshape(k.broadcast(slot, [...lead, ...slot.shape.slice(-2)]), [
+      sizeOf(lead),
+      ...slot.shape.slice(-2),
+    ]),
     transposed,
   })
-  const found = product(level(left), level(right))
-  return context.give(
-    a.rank === 1 ? k.reshape(found, [...found.shape.slice(0, -2), ...b.shape.slice(-1)]) : found,
-  )
+  const rows = a.rank === 1 ? [] : [a.shape.at(-2)!]
+  return context.give(k.reshape(product(spread(left), spread(right)), [...lead, ...rows, b.shape.at(-1)!]))
 })
 
 /** alpha · A' B' + beta · C. */
