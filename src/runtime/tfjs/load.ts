@@ -8,7 +8,7 @@ import type { Tfjs } from './model.ts'
 import { backendOf, type TfModule } from './tf.ts'
 
 /** What the packages for Node have beside `TfModule`. */
-interface NodeModule extends TfModule {
+export interface NodeModule extends TfModule {
   backend(): { readonly isUsingGpuDevice?: boolean }
   setBackend(name: string): Promise<boolean>
   /** Switches warnings off: one of them greets whoever runs the JavaScript backend in Node. */
