@@ -19,8 +19,14 @@ const CORE = '@tensorflow/tfjs-core'
 const GPU = '@tensorflow/tfjs-node-gpu'
 const VERSION = '4.22.0'
 
-/** How each package is loaded, best first. */
-const PACKAGES: readonly { readonly name: string; readonly load: () => Promise<NodeModule> }[] = [
+/** A package and how it is loaded. */
+export interface Candidate {
+  readonly name: string
+  readonly load: () => Promise<NodeModule>
+}
+
+/** Best first. */
+export const PACKAGES: readonly Candidate[] = [
   { name: GPU, load: () => importPackage(GPU) },
   { name: '@tensorflow/tfjs-node', load: () => importPackage('@tensorflow/tfjs-node') },
   {
@@ -40,7 +46,7 @@ export const TFJS_CURE = `run \`npm install ${GPU}@${VERSION}\` (Linux or Window
 
 /** Loads the first package that can be loaded; what is installed and cannot be is told in the notes. */
 export async function loadTfjs(
-  packages: readonly { readonly name: string; readonly load: () => Promise<NodeModule> }[] = PACKAGES,
+  packages: readonly Candidate[] = PACKAGES,
 ): Promise<Tfjs & { readonly loaded: Loaded }> {
   restoreUtil()
   const broken: string[] = []
@@ -71,8 +77,8 @@ function restoreUtil(): void {
   old.isArray ??= value => Array.isArray(value)
 }
 
-/** The packages are CommonJS: their exports are the default export. */
-async function importPackage(name: string): Promise<NodeModule> {
+/** The packages are CommonJS: their exports are the default export too. */
+export async function importPackage(name: string): Promise<NodeModule> {
   const module = (await import(name)) as NodeModule & { default?: NodeModule }
   return module.default ?? module
 }
