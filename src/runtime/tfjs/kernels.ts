@@ -14,6 +14,12 @@ import type { KernelAttributes, Slot, SlotInputs, Tape } from './tape.ts'
 /** What stands for minus infinity in padding: shaders cannot write the infinite one. */
 export const LOWEST = -3.4028234663852886e38
 
+/**
+ * The rank up to which kernels work on every backend. Beyond it WebGL's shaders for PadV2, StridedSlice and Reverse cannot
+ * be compiled, WebGPU has no Select, and WebGPU's binary operators broadcast wrongly.
+ */
+const MAX_RANK = 4
+
 export class Kernels {
   readonly tape: Tape
   readonly backend: Backend
@@ -34,8 +40,12 @@ export class Kernels {
     return this.call(kernel, { x }, attributes)
   }
 
+  /** The operands broadcast against each other. */
   binary(kernel: string, a: Slot, b: Slot): Slot {
-    return this.call(kernel, { a, b })
+    if (Math.max(a.shape.length, b.shape.length) <= MAX_RANK) return this.call(kernel, { a, b })
+    const shape = broadcastShapes([a.shape, b.shape], this.tape.label)
+    const [flatA, flatB] = mergeAxes(a.shape, b.shape, shape)
+    return this.reshape(this.call(kernel, { a: this.reshape(a, flatA), b: this.reshape(b, flatB) }), shape)
   }
 
   add(a: Slot, b: Slot): Slot {
@@ -122,6 +132,9 @@ export class Kernels {
 
   pad(x: Slot, paddings: readonly (readonly [number, number])[], value = 0): Slot {
     if (paddings.every(([begin, end]) => begin === 0 && end === 0)) return x
+    if (x.shape.length > MAX_RANK) {
+      return this.#axisByAxis(x, (flat, axis) => this.pad(flat, [[0, 0], paddings[axis]!, [0, 0]], value))
+    }
     return this.unary('PadV2', x, { paddings: paddings.map(pair => [...pair]), constantValue: value })
   }
 
@@ -138,6 +151,17 @@ export class Kernels {
         end.map((stop, i) => stop - begin[i]!),
       )
     }
+    if (x.shape.length > MAX_RANK) {
+      return this.#axisByAxis(x, (flat, axis) => {
+        const [outer, , inner] = flat.shape as [number, number, number]
+        return this.stridedSlice(
+          flat,
+          [0, begin[axis]!, 0],
+          [outer, end[axis]!, inner],
+          [1, strides[axis]!, 1],
+        )
+      })
+    }
     const masks = { beginMask: 0, endMask: 0, ellipsisMask: 0, newAxisMask: 0, shrinkAxisMask: 0 }
     return this.unary('StridedSlice', x, { begin, end, strides, ...masks })
   }
@@ -150,7 +174,7 @@ export class Kernels {
     return sizes.length === 1 ? [x] : this.tape.call('SplitV', { x }, { numOrSizeSplits: [...sizes], axis })
   }
 
-  /** x in the opposite order along an axis. Three axes at most: shaders of some backends know no more than four. */
+  /** x in the opposite order along an axis. */
   reverse(x: Slot, axis: number): Slot {
     const flat = this.reshape(x, around(x.shape, axis))
     return this.reshape(this.unary('Reverse', flat, { dims: [1] }), x.shape)
@@ -168,11 +192,12 @@ export class Kernels {
   /** `condition ? t : e`, all broadcast to one shape: the kernel does not broadcast. */
   select(condition: Slot, t: Slot, e: Slot): Slot {
     const shape = broadcastShapes([condition.shape, t.shape, e.shape], this.tape.label)
-    return this.call('Select', {
-      condition: this.broadcast(condition, shape),
-      t: this.broadcast(t, shape),
-      e: this.broadcast(e, shape),
-    })
+    const whole = (x: Slot) => {
+      const slot = this.broadcast(x, shape)
+      return shape.length > MAX_RANK ? this.reshape(slot, [sizeOf(shape)]) : slot
+    }
+    const found = this.call('Select', { condition: whole(condition), t: whole(t), e: whole(e) })
+    return this.reshape(found, shape)
   }
 
   /** a [..., m, k] times b [..., k, n], leading axes broadcast. */
@@ -227,6 +252,14 @@ export class Kernels {
     return { slots: operands.map(value => this.ofRank(value, rank, layout)), layout }
   }
 
+  /** Changes every axis in its turn, as the middle one of three. */
+  #axisByAxis(x: Slot, change: (flat: Slot, axis: number) => Slot): Slot {
+    return x.shape.reduce((slot, _, axis) => {
+      const changed = change(this.reshape(slot, around(slot.shape, axis)), axis)
+      return this.reshape(changed, slot.shape.with(axis, changed.shape[1]!))
+    }, x)
+  }
+
   /** The value with ones before its shape, in a layout of that rank. */
   ofRank(value: Held, rank: number, layout: Layout): Slot {
     if (value.rank === rank) return this.in(value, layout)
@@ -240,4 +273,20 @@ export class Kernels {
 /** A shape as the axes before one, this axis, and those after it. */
 export function around(shape: Shape, axis: number): [number, number, number] {
   return [sizeOf(shape.slice(0, axis)), shape[axis]!, sizeOf(shape.slice(axis + 1))]
+}
+
+/** Two shapes that broadcast to `shape`, with neighbouring axes as one where both operands have them whole, or lack them. */
+function mergeAxes(a: Shape, b: Shape, shape: Shape): [number[], number[]] {
+  const whole = (operand: Shape, axis: number) =>
+    (operand[axis - shape.length + operand.length] ?? 1) === shape[axis]
+  const merged: { dim: number; a: boolean; b: boolean }[] = []
+  shape.forEach((dim, axis) => {
+    // An axis of length one goes with any neighbour.
+    if (dim === 1) return
+    const next = { dim, a: whole(a, axis), b: whole(b, axis) }
+    const last = merged.at(-1)
+    if (last && last.a === next.a && last.b === next.b) last.dim *= dim
+    else merged.push(next)
+  })
+  return [merged.map(axis => (axis.a ? axis.dim : 1)), merged.map(axis => (axis.b ? axis.dim : 1))]
 }
