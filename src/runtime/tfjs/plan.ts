@@ -38,11 +38,6 @@ export class Plan {
     this.#parts = parts
   }
 
-  /** Kernel calls of one run. */
-  get length(): number {
-    return this.#parts.calls.length
-  }
-
   /** Runs all calls. The inputs stay the caller's; the outputs become his. What lies between is freed, also on failure. */
   run(inputs: ReadonlyMap<string, TfTensor>): Map<string, TfTensor> {
     const { calls, constants, registers } = this.#parts
