@@ -67,8 +67,10 @@ function sameTotal(axis: WindowAxis, span: number): number {
  */
 export function transposedWindow(node: Node): Window {
   const kernel = node.input(1).shape.slice(2)
-  const large = node.output(0).shape
-  const small = node.input(0).shape
+  return resolveTransposed(node, node.output(0).shape, node.input(0).shape, kernel)
+}
+
+function resolveTransposed(node: Node, large: Shape, small: Shape, kernel: readonly number[]): Window {
   const autoPad = node.string('auto_pad', 'NOTSET')
   const fromSize = node.attributes.has('output_shape') || autoPad.startsWith('SAME')
   const extra = node.ints('output_padding', undefined)
@@ -79,6 +81,41 @@ export function transposedWindow(node: Node): Window {
     return autoPad === 'SAME_UPPER'
       ? { ...axis, begin: less, end: more }
       : { ...axis, begin: more, end: less }
+  })
+}
+
+/** The same for an input of the given shape, before the output's is known. */
+export function transposedWindowOver(node: Node, small: Shape, kernel: readonly number[]): Window {
+  const stated = node.ints('output_shape', undefined)?.slice(-kernel.length)
+  const extra = node.ints('output_padding', undefined)
+  const autoPad = node.string('auto_pad', 'NOTSET')
+  const large = axesOf(node, small, small, kernel).map((axis, i) => {
+    if (stated) return stated[i]!
+    if (autoPad.startsWith('SAME')) return axis.output * axis.stride
+    const padding = autoPad === 'VALID' ? 0 : axis.begin + axis.end
+    return reachOf(axis) + (extra?.[i] ?? 0) - padding
+  })
+  return resolveTransposed(node, [...small.slice(0, 2), ...large], small, kernel)
+}
+
+/**
+ * The window of a Conv, MaxPool or AveragePool node over an input of the given shape, its outputs counted: for graphs whose
+ * shapes are not known beforehand. With ceil_mode a last window that would begin in the padding at the end is dropped
+ * (ONNX Runtime: pool_attributes.h).
+ */
+export function windowOver(node: Node, input: Shape, kernel: readonly number[]): Window {
+  const same = node.string('auto_pad', 'NOTSET').startsWith('SAME')
+  const ceil = node.int('ceil_mode', 0) !== 0
+  const totalOf =
+    node.opType === 'Conv'
+      ? (axis: WindowAxis) => Math.max(0, sameTotal(axis, spanOf(axis)))
+      : (axis: WindowAxis) => sameTotal(axis, axis.kernel)
+  return resolvePads(node, axesOf(node, input, input, kernel), totalOf).map(axis => {
+    if (same) return { ...axis, output: Math.ceil(axis.input / axis.stride) }
+    const steps = (axis.input + axis.begin + axis.end - spanOf(axis)) / axis.stride
+    const output = (ceil ? Math.ceil(steps) : Math.floor(steps)) + 1
+    const dropped = ceil && (output - 1) * axis.stride >= axis.input + axis.begin
+    return { ...axis, output: dropped ? output - 1 : output }
   })
 }
 
@@ -123,13 +160,16 @@ function axesOf(node: Node, input: Shape, output: Shape, kernel: readonly number
 
 /** Resolves `auto_pad` of Conv and the poolings; the output size is the observed one. */
 function slidingWindow(node: Node, kernel: readonly number[], totalOf: (axis: WindowAxis) => number): Window {
+  return resolvePads(node, axesOf(node, node.input(0).shape, node.output(0).shape, kernel), totalOf)
+}
+
+function resolvePads(node: Node, axes: Window, totalOf: (axis: WindowAxis) => number): Window {
   const autoPad = node.string('auto_pad', 'NOTSET')
   const resolve = AUTO_PAD[autoPad]
   if (!resolve) {
     const known = Object.keys(AUTO_PAD).join(', ')
     throw new InputError(`${node.label}: attribute auto_pad should be one of ${known}, found ${autoPad}`)
   }
-  const axes = axesOf(node, node.input(0).shape, node.output(0).shape, kernel)
   return axes.map(axis => {
     const [begin, end] = resolve(axis, totalOf(axis))
     return { ...axis, begin, end }

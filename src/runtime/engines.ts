@@ -40,6 +40,7 @@ export interface EngineEntry {
 export const ENGINES = {
   cuda: async () => (await import('./ort-cuda/index.ts')).cuda,
   webgpu: async () => (await import('./ort-webgpu/index.ts')).webgpu,
+  tfjs: async () => (await import('./tfjs/index.ts')).tfjs,
   cpu: async () => (await import('./ort-cpu/index.ts')).cpu,
 } as const satisfies Record<string, () => Promise<EngineEntry>>
 

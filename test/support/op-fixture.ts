@@ -192,7 +192,7 @@ async function checkTogether(cases: readonly OpCase[], engine: Engine, tolerance
   for (const { check } of programs) check(results, tolerance)
 }
 
-async function runOn(
+export async function runOn(
   engine: Engine,
   program: Program,
   feeds: Readonly<Record<string, Tensor>>,

@@ -27,8 +27,11 @@ export interface LoweringContext {
   readonly companion: (value: Value, opType: string, index: number, spec: OutputSpec) => Value | null
 }
 
-/** Writes standard nodes (or other composites) and returns a value for each wanted output, null for the others. */
-export type Lowering = (context: LoweringContext) => readonly (Value | null)[]
+/**
+ * Writes standard nodes (or other composites) and returns a value for each wanted output, null for the others. Null in
+ * place of the list leaves the composite as it is: the engine executes it itself.
+ */
+export type Lowering = (context: LoweringContext) => readonly (Value | null)[] | null
 
 /** A row for every composite: a hole is a compile error. */
 export type CompositeLowerings = Readonly<Record<CompositeName, Lowering>>
@@ -64,6 +67,11 @@ export function lowerComposites(graph: Graph, table: CompositeLowerings): Graph 
     }
     op.within(node.name, () => {
       const results = lowering(context)
+      if (!results) {
+        invariant(op.nodes.length === 0, `the lowering of ${node.label} wrote nodes and left it as it is`)
+        nodes.push(node)
+        return
+      }
       const bound = new Map<Value, Value>()
       node.outputs.forEach((output, i) => {
         const result = results[i] ?? null

@@ -1,0 +1,115 @@
+/**
+ * Requests to a worker thread and answers from it: numbered, strictly in order, errors with their class and cure. The
+ * thread does not keep the process alive while nothing is asked of it.
+ */
+
+import { Worker, type MessagePort } from 'node:worker_threads'
+import {
+  EnvironmentError,
+  InputError,
+  messageOf,
+  SwaError,
+  UnsupportedError,
+  UsageError,
+} from '../util/errors.ts'
+import { inOrder, type Channel, type Handlers, type RequestTable } from './channel.ts'
+
+interface WireError {
+  readonly type: string
+  readonly message: string
+  readonly cure: string | undefined
+}
+
+interface Pending {
+  readonly resolve: (result: never) => void
+  readonly reject: (error: Error) => void
+}
+
+/** The classes that keep their identity across threads. */
+const ERRORS = { SwaError, InputError, UnsupportedError, EnvironmentError, UsageError }
+
+/** The package holds JavaScript; from a checkout, under tsx, the thread must learn TypeScript first. */
+function startWorker(module: URL): Worker {
+  if (!module.href.endsWith('.ts')) return new Worker(module)
+  const script = `import('tsx/esm/api').then(tsx => { tsx.register(); return import(${JSON.stringify(module.href)}) })`
+  return new Worker(script, { eval: true })
+}
+
+/** The asking end. */
+export class Thread<T extends RequestTable> implements Channel<T> {
+  readonly #worker: Worker
+  readonly #pending = new Map<number, Pending>()
+  #nextId = 0
+  #failure: Error | null = null
+
+  /** `module`: the file that calls `answer`; `name`: what the thread is called in errors. */
+  constructor(module: URL, name: string) {
+    this.#worker = startWorker(module)
+    this.#worker.unref()
+    this.#worker.on('message', (response: { id: number; result?: unknown; error?: WireError }) => {
+      this.#settle(response)
+    })
+    this.#worker.on('error', error => this.#fail(`the ${name} thread failed: ${messageOf(error)}`))
+    this.#worker.on('exit', code => this.#fail(`the ${name} thread ended (code ${code})`))
+  }
+
+  /** Whether requests can still be made. */
+  get alive(): boolean {
+    return this.#failure === null
+  }
+
+  request<K extends keyof T>(
+    kind: K,
+    argument: T[K]['arguments'],
+    transfer: ArrayBuffer[] = [],
+  ): Promise<T[K]['result']> {
+    if (this.#failure) return Promise.reject(this.#failure)
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      if (this.#pending.size === 0) this.#worker.ref()
+      this.#pending.set(id, { resolve, reject })
+      this.#worker.postMessage({ id, kind, argument }, transfer)
+    })
+  }
+
+  #settle({ id, result, error }: { id: number; result?: unknown; error?: WireError }): void {
+    const pending = this.#pending.get(id)
+    this.#pending.delete(id)
+    if (this.#pending.size === 0) this.#worker.unref()
+    if (error) pending?.reject(errorOf(error))
+    else pending?.resolve(result as never)
+  }
+
+  #fail(message: string): void {
+    this.#failure ??= new EnvironmentError(message)
+    for (const { reject } of this.#pending.values()) reject(this.#failure)
+    this.#pending.clear()
+  }
+}
+
+function errorOf({ type, message, cure }: WireError): Error {
+  const Class = ERRORS[type as keyof typeof ERRORS] as typeof SwaError | undefined
+  return new (Class ?? EnvironmentError)(message, cure === undefined ? {} : { cure })
+}
+
+/** The answering end, in the thread. `transferOf` lists the buffers of an answer that are handed over. */
+export function answer<T extends RequestTable>(
+  port: MessagePort,
+  handlers: Handlers<T>,
+  transferOf: (result: T[keyof T]['result']) => ArrayBuffer[],
+): void {
+  const channel = inOrder(handlers)
+  port.on(
+    'message',
+    ({ id, kind, argument }: { id: number; kind: keyof T; argument: T[keyof T]['arguments'] }) => {
+      channel.request(kind, argument).then(
+        result => port.postMessage({ id, result }, transferOf(result)),
+        (error: unknown) => {
+          const type = error instanceof SwaError ? error.name : 'EnvironmentError'
+          const cure = error instanceof SwaError ? error.cure : undefined
+          port.postMessage({ id, error: { type, message: messageOf(error), cure } satisfies WireError })
+        },
+      )
+    },
+  )
+}
