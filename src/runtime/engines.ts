@@ -1,7 +1,7 @@
-/** Every engine there is, and the way from what a person asked for (`--engine cuda:1`) to an open engine. */
+/** Every engine there is, and what a person may ask of them (`--engine cuda:1`). Loading this file loads no engine. */
 
-import { EnvironmentError, UsageError } from '../util/errors.ts'
-import type { Engine } from './engine.ts'
+import { UsageError } from '../util/errors.ts'
+import type { Engine, Precision } from './engine.ts'
 
 export interface EngineReport {
   readonly name: string
@@ -18,12 +18,14 @@ export interface EngineReport {
 export interface EngineOptions {
   /** Which device, where a machine has several; 0 is the first. */
   readonly device: number
+  /** The arithmetic that is asked for; default: the engine's own. An engine without it is refused by `chooseEngine`. */
+  readonly precision?: Precision
 }
 
 /** One engine: a folder exports one of these, and ENGINES has a row for it. */
 export interface EngineEntry {
   readonly name: string
-  /** Tries it with a small model; never throws. */
+  /** Tries it with a small model; never throws. It runs in a process of its own (probe-in-child.ts). */
   readonly probe: (options: EngineOptions) => Promise<EngineReport>
   readonly open: (options: EngineOptions) => Promise<Engine>
 }
@@ -31,58 +33,98 @@ export interface EngineEntry {
 /** Engine -> its folder, loaded when it is asked for. The order is that in which `auto` tries them. */
 export const ENGINES = {
   cpu: async () => (await import('./ort-cpu/index.ts')).cpu,
-} as const satisfies Record<string, () => Promise<EngineEntry>>
+} as const satisfies EngineTable
 
-export type EngineName = keyof typeof ENGINES
+export type EngineTable = Readonly<Record<string, () => Promise<EngineEntry>>>
 
-export const ENGINE_NAMES = Object.keys(ENGINES) as EngineName[]
+export const ENGINE_NAMES: readonly string[] = Object.keys(ENGINES)
 
-/** An engine that was asked for, and why it is this one. */
-export interface ChosenEngine {
-  readonly engine: Engine
-  readonly reason: string
+/** The engine that is always there, and what others are measured against. */
+export const CPU = 'cpu'
+
+/** What lets the best engine be chosen. */
+export const AUTO = 'auto'
+
+/** Engines of which a machine may have several. */
+const WITH_DEVICES: ReadonlySet<string> = new Set(['cuda'])
+
+/** A text such as `cuda:1`, taken apart. */
+export interface EngineRequest {
+  /** A name in the table, or `auto`. */
+  readonly name: string
+  readonly device: number
+}
+
+/** `cuda:1` -> { name: 'cuda', device: 1 }. `option` is what errors call it. */
+export function parseEngine(text: string, option = '--engine', names = ENGINE_NAMES): EngineRequest {
+  const [, name = '', device] = /^([a-z]+)(?::(\d{1,3}))?$/.exec(text) ?? []
+  const known = [AUTO, ...names]
+  if (!known.includes(name)) {
+    throw new UsageError(`${option}: expected ${inWords(known)}, found "${text}"`, {
+      cure: 'see `swa-onnx doctor` for what works here',
+    })
+  }
+  if (device !== undefined && !WITH_DEVICES.has(name)) {
+    throw new UsageError(`${option}: ${name} has no devices to choose from, found "${text}"`, {
+      cure: `write ${name}`,
+    })
+  }
+  return { name, device: Number(device ?? 0) }
+}
+
+/** `cpu,cuda:1` -> two requests; `auto` is none, for a comparison must say what it compares. */
+export function parseEngines(text: string, option = '--engines', names = ENGINE_NAMES): EngineRequest[] {
+  const parts = text.split(',').map(part => part.trim())
+  const requests = parts.map(part => parseEngine(part, option, names))
+  if (requests.some(({ name }) => name === AUTO)) {
+    throw new UsageError(`${option}: expected the names of engines, found "${AUTO}"`, {
+      cure: 'name each engine; `swa-onnx doctor` says which one auto would take',
+    })
+  }
+  if (requests.length < 2 || new Set(parts).size < parts.length) {
+    throw new UsageError(`${option}: expected two or more different engines, found "${text}"`, {
+      cure: `name the reference first: ${[CPU, ...names.filter(name => name !== CPU)].join(',')}`,
+    })
+  }
+  return requests
+}
+
+const PRECISIONS: readonly string[] = ['float32', 'tf32'] satisfies Precision[]
+
+/** What people may ask for some day. */
+const HALF = /^(fp16|float16|half|bf16|bfloat16|mixed|amp)$/
+
+export function parsePrecision(text: string): Precision {
+  if (PRECISIONS.includes(text)) return text as Precision
+  if (HALF.test(text)) {
+    throw new UsageError(`--precision ${text}: half precision is not there yet`, {
+      cure: `choose ${PRECISIONS.join(' or ')}`,
+    })
+  }
+  throw new UsageError(`--precision: expected ${PRECISIONS.join(' or ')}, found "${text}"`)
+}
+
+/** What a person can write for an engine: `auto, cpu, cuda[:device] or webgpu`. */
+export function engineWords(names = ENGINE_NAMES): string {
+  return inWords([AUTO, ...names].map(name => (WITH_DEVICES.has(name) ? `${name}[:device]` : name)))
+}
+
+function inWords(words: readonly string[]): string {
+  return `${words.slice(0, -1).join(', ')} or ${words.at(-1)!}`
 }
 
 /**
- * Opens the engine of a text such as `auto`, `cpu` or `cuda:1`. `auto` takes the first accelerated engine that works
- * here, else the CPU. An engine that was named and does not work is an error, with its cure: never silently another.
+ * What `auto` takes: the first accelerated engine that works, else the CPU.
+ *
+ * @param reports of engines in the order of the table, as far as they were tried
  */
-export async function chooseEngine(text: string): Promise<ChosenEngine> {
-  const { name, device } = parseEngine(text)
-  if (name !== 'auto') {
-    const entry = await ENGINES[name]()
-    const report = await entry.probe({ device })
-    if (!report.works) {
-      throw new EnvironmentError(
-        `engine ${text} does not work here: ${report.found}`,
-        report.cure === null ? {} : { cure: report.cure },
-      )
-    }
-    return { engine: await entry.open({ device }), reason: 'asked for' }
-  }
-  const passed: string[] = []
-  for (const load of Object.values(ENGINES)) {
-    const entry = await load()
-    const report = await entry.probe({ device })
-    if (report.works && report.accelerated) {
-      return { engine: await entry.open({ device }), reason: `auto: ${report.found}` }
-    }
-    if (entry.name !== 'cpu')
-      passed.push(`${entry.name}: ${report.works ? 'works, but is not faster' : report.found}`)
-  }
-  const cpu = await ENGINES.cpu()
-  const reason = passed.length === 0 ? 'auto' : `auto: no faster engine works here (${passed.join('; ')})`
-  return { engine: await cpu.open({ device: 0 }), reason }
-}
-
-/** `cuda:1` -> { name: 'cuda', device: 1 }. */
-export function parseEngine(text: string): { name: EngineName | 'auto'; device: number } {
-  const [, name = '', device] = /^([a-z]+)(?::(\d{1,3}))?$/.exec(text) ?? []
-  const known = name === 'auto' || ENGINE_NAMES.includes(name as EngineName)
-  if (known && (device === undefined || name !== 'auto')) {
-    return { name: name as EngineName | 'auto', device: Number(device ?? 0) }
-  }
-  throw new UsageError(`--engine: expected ${['auto', ...ENGINE_NAMES].join(', ')}, found "${text}"`, {
-    cure: 'see `swa-onnx doctor`; a second device is written cuda:1',
-  })
+export function autoChoice(reports: readonly EngineReport[]): { name: string; reason: string } {
+  const best = reports.find(({ works, accelerated }) => works && accelerated)
+  if (best) return { name: best.name, reason: best.found }
+  const passed = reports
+    .filter(({ name }) => name !== CPU)
+    .map(({ name, works, found }) => `${name}: ${works ? 'works, but is not faster' : found}`)
+  const why =
+    passed.length === 0 ? 'there is no other engine' : `no faster engine works here (${passed.join('; ')})`
+  return { name: CPU, reason: why }
 }

@@ -1,0 +1,67 @@
+/** The engine of a command: chosen, and said aloud. */
+
+import type { ChosenEngine } from '../runtime/choose-engine.ts'
+import type { Engine, Precision } from '../runtime/engine.ts'
+import { AUTO, parseEngine, parsePrecision, type EngineRequest } from '../runtime/engines.ts'
+import type { EngineArguments } from './options.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Which engine did the work, and why this one: part of every result with --json. */
+export interface UsedEngine {
+  readonly name: string
+  readonly description: string
+  readonly precision: string
+  readonly reason: string
+}
+
+/** What was asked for, checked before anything else is done. */
+export interface AskedEngine {
+  readonly request: EngineRequest
+  readonly precision: Precision | undefined
+  /** Whether nobody asked. */
+  readonly isDefault: boolean
+}
+
+/** `fallback`: the engine of those who do not ask. */
+export function askedEngine(
+  { engine, precision }: Pick<EngineArguments, 'engine' | 'precision'>,
+  fallback: string,
+): AskedEngine {
+  return {
+    request: parseEngine(engine ?? fallback),
+    precision: precision === undefined ? undefined : parsePrecision(precision),
+    isDefault: engine === undefined,
+  }
+}
+
+/** Opens the engine that was asked for, and prints which one it is. */
+export async function openEngine(
+  { request, precision, isDefault }: AskedEngine,
+  terminal: Terminal,
+): Promise<{ engine: Engine; used: UsedEngine }> {
+  const { engine, reason } = await choose(request, precision)
+  const named = isDefault && request.name !== AUTO
+  return { engine, used: announce({ engine, reason: named ? 'the default' : reason }, terminal) }
+}
+
+/** Opens several, each of which must work. */
+export async function openEngines(
+  requests: readonly EngineRequest[],
+  precision: Precision | undefined,
+  terminal: Terminal,
+): Promise<{ engines: Engine[]; used: UsedEngine[] }> {
+  const chosen: ChosenEngine[] = []
+  for (const request of requests) chosen.push(await choose(request, precision))
+  return { engines: chosen.map(({ engine }) => engine), used: chosen.map(one => announce(one, terminal)) }
+}
+
+async function choose(...asked: Parameters<typeof import('../runtime/choose-engine.ts').chooseEngine>) {
+  const { chooseEngine } = await import('../runtime/choose-engine.ts')
+  return chooseEngine(...asked)
+}
+
+function announce({ engine, reason }: ChosenEngine, terminal: Terminal): UsedEngine {
+  const { name, description, precision = 'float32' } = engine
+  terminal.info(`engine ${name} (${reason}): ${description}, ${precision}`)
+  return { name, description, precision, reason }
+}
