@@ -39,7 +39,8 @@ export async function openEngine(
   { request, precision, isDefault }: AskedEngine,
   terminal: Terminal,
 ): Promise<{ engine: Engine; used: UsedEngine }> {
-  const { engine, reason } = await choose(request, precision)
+  const { chooseEngine } = await import('../runtime/choose-engine.ts')
+  const { engine, reason } = await chooseEngine(request, precision)
   const named = isDefault && request.name !== AUTO
   return { engine, used: announce({ engine, reason: named ? 'the default' : reason }, terminal) }
 }
@@ -50,14 +51,9 @@ export async function openEngines(
   precision: Precision | undefined,
   terminal: Terminal,
 ): Promise<{ engines: Engine[]; used: UsedEngine[] }> {
-  const chosen: ChosenEngine[] = []
-  for (const request of requests) chosen.push(await choose(request, precision))
+  const { chooseEngines } = await import('../runtime/choose-engine.ts')
+  const chosen = await chooseEngines(requests, precision)
   return { engines: chosen.map(({ engine }) => engine), used: chosen.map(one => announce(one, terminal)) }
-}
-
-async function choose(...asked: Parameters<typeof import('../runtime/choose-engine.ts').chooseEngine>) {
-  const { chooseEngine } = await import('../runtime/choose-engine.ts')
-  return chooseEngine(...asked)
 }
 
 function announce({ engine, reason }: ChosenEngine, terminal: Terminal): UsedEngine {

@@ -137,9 +137,7 @@ export function differenceOf(reference: Tensor, value: Tensor): Difference {
 
 /** Elements as they are compared; half-precision types show bits in their views. */
 function elementsOf(tensor: Tensor): ArrayLike<number | bigint> {
-  return tensor.dtype === 'float16' || tensor.dtype === 'bfloat16'
-    ? tensor.toNumbers()
-    : (tensor.view() as ArrayLike<number | bigint>)
+  return tensor.dtype === 'float16' || tensor.dtype === 'bfloat16' ? tensor.toNumbers() : tensor.view()
 }
 
 /** `3.2e-7`; what only one of the two cannot compute is infinitely far off. */

@@ -39,7 +39,30 @@ export async function chooseEngine(
   choices: Choices = HERE,
 ): Promise<ChosenEngine> {
   const names = Object.keys(choices.engines)
-  const request = typeof asked === 'string' ? parseEngine(asked, '--engine', names) : asked
+  const request = typeof asked === 'string' ? parseEngine(asked, [AUTO, ...names]) : asked
+  const chosen = await open(request, precision, choices)
+  checkPrecision([chosen], precision)
+  return chosen
+}
+
+/** Opens several to be compared, all of which must work; one of them must know the precision that was asked for. */
+export async function chooseEngines(
+  requests: readonly EngineRequest[],
+  precision?: Precision,
+  choices: Choices = HERE,
+): Promise<ChosenEngine[]> {
+  const chosen: ChosenEngine[] = []
+  for (const request of requests) chosen.push(await open(request, precision, choices))
+  checkPrecision(chosen, precision)
+  return chosen
+}
+
+async function open(
+  request: EngineRequest,
+  precision: Precision | undefined,
+  choices: Choices,
+): Promise<ChosenEngine> {
+  const names = Object.keys(choices.engines)
   const options = { device: request.device, ...(precision === undefined ? {} : { precision }) }
   const { name, reason } =
     request.name === AUTO
@@ -47,9 +70,7 @@ export async function chooseEngine(
       : await tryOne(request.name, options, choices)
   const load = choices.engines[name]
   invariant(load, `engine ${name} is in the table`)
-  const engine = await (await load()).open(options)
-  checkPrecision(engine, precision)
-  return { engine, reason }
+  return { engine: await (await load()).open(options), reason }
 }
 
 /** Tries engines in order, until one is found that `auto` takes. */
@@ -76,10 +97,11 @@ async function tryOne(name: string, options: EngineOptions, { probe }: Choices) 
   return { name, reason: `asked for; ${found}` }
 }
 
-/** An engine that ignores the wish would give other numbers than the person thinks. */
-function checkPrecision({ name, precision = 'float32' }: Engine, asked: Precision | undefined): void {
-  if (asked === undefined || asked === precision) return
-  throw new UsageError(`--precision ${asked}: engine ${name} computes in ${precision}`, {
-    cure: 'leave --precision out, or choose another --engine',
+/** Engines that ignore the wish would give other numbers than the person thinks. */
+function checkPrecision(chosen: readonly ChosenEngine[], asked: Precision | undefined): void {
+  const known = chosen.map(({ engine }) => `${engine.name} in ${engine.precision ?? 'float32'}`)
+  if (asked === undefined || chosen.some(({ engine }) => (engine.precision ?? 'float32') === asked)) return
+  throw new UsageError(`--precision ${asked}: no engine computes in it: ${known.join(', ')}`, {
+    cure: 'leave --precision out, or choose another engine',
   })
 }

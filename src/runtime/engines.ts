@@ -55,10 +55,18 @@ export interface EngineRequest {
   readonly device: number
 }
 
-/** `cuda:1` -> { name: 'cuda', device: 1 }. `option` is what errors call it. */
-export function parseEngine(text: string, option = '--engine', names = ENGINE_NAMES): EngineRequest {
+/**
+ * `cuda:1` -> { name: 'cuda', device: 1 }.
+ *
+ * @param known the names that may be given; default: all, and `auto`
+ * @param option what errors call it
+ */
+export function parseEngine(
+  text: string,
+  known: readonly string[] = [AUTO, ...ENGINE_NAMES],
+  option = '--engine',
+): EngineRequest {
   const [, name = '', device] = /^([a-z]+)(?::(\d{1,3}))?$/.exec(text) ?? []
-  const known = [AUTO, ...names]
   if (!known.includes(name)) {
     throw new UsageError(`${option}: expected ${inWords(known)}, found "${text}"`, {
       cure: 'see `swa-onnx doctor` for what works here',
@@ -72,18 +80,13 @@ export function parseEngine(text: string, option = '--engine', names = ENGINE_NA
   return { name, device: Number(device ?? 0) }
 }
 
-/** `cpu,cuda:1` -> two requests; `auto` is none, for a comparison must say what it compares. */
-export function parseEngines(text: string, option = '--engines', names = ENGINE_NAMES): EngineRequest[] {
+/** `cpu,cuda:1` -> two requests; `auto` is none, for a comparison says what it compares. */
+export function parseEngines(text: string, names = ENGINE_NAMES, option = '--engines'): EngineRequest[] {
   const parts = text.split(',').map(part => part.trim())
-  const requests = parts.map(part => parseEngine(part, option, names))
-  if (requests.some(({ name }) => name === AUTO)) {
-    throw new UsageError(`${option}: expected the names of engines, found "${AUTO}"`, {
-      cure: 'name each engine; `swa-onnx doctor` says which one auto would take',
-    })
-  }
+  const requests = parts.map(part => parseEngine(part, names, option))
   if (requests.length < 2 || new Set(parts).size < parts.length) {
     throw new UsageError(`${option}: expected two or more different engines, found "${text}"`, {
-      cure: `name the reference first: ${[CPU, ...names.filter(name => name !== CPU)].join(',')}`,
+      cure: `name the reference first: ${engineList(names)}`,
     })
   }
   return requests
@@ -109,8 +112,13 @@ export function engineWords(names = ENGINE_NAMES): string {
   return inWords([AUTO, ...names].map(name => (WITH_DEVICES.has(name) ? `${name}[:device]` : name)))
 }
 
+/** A list for a comparison, the reference first: `cpu,cuda,webgpu`. */
+export function engineList(names = ENGINE_NAMES): string {
+  return [CPU, ...names.filter(name => name !== CPU)].join(',')
+}
+
 function inWords(words: readonly string[]): string {
-  return `${words.slice(0, -1).join(', ')} or ${words.at(-1)!}`
+  return words.join(', ').replace(/, ([^,]*)$/, ' or $1')
 }
 
 /**
