@@ -1,11 +1,10 @@
 /** An engine that is the CPU's but for one node of every model that it opens, which computes something else. */
 
-import { readFileSync } from 'node:fs'
 import { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'
 import type { Engine } from '../../src/runtime/engine.ts'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
-import { deserializeModel, serializeModel } from '../../src/serde/index.ts'
+import { deserializeModel, loadModel, serializeModel } from '../../src/serde/index.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
 export interface Wrongness {
@@ -25,8 +24,8 @@ export function wrongEngine({ output, by, amount, hidden = false }: Wrongness): 
     ...cpu,
     name: 'wrong',
     async openRunner(source, options) {
-      const bytes = typeof source === 'string' ? readFileSync(source) : source
-      const model = await deserializeModel(bytes, 'model')
+      const file = typeof source === 'string' ? await loadModel(source) : null
+      const model = file?.model ?? (await deserializeModel(source as Uint8Array, 'model'))
       const { graph } = model
       const node = graph.nodes.find(one => one.outputs[0]?.name === output)
       const place = node?.outputs[0]
@@ -39,7 +38,9 @@ export function wrongEngine({ output, by, amount, hidden = false }: Wrongness): 
         graph.initializers.push(scalar)
         graph.nodes.splice(graph.nodes.indexOf(node) + 1, 0, new Node(by, [right, scalar], [place]))
       }
-      return cpu.openRunner(await serializeModel(model), options)
+      const bytes = await serializeModel(model)
+      await file?.close()
+      return cpu.openRunner(bytes, options)
     },
   }
 }
