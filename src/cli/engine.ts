@@ -3,7 +3,7 @@
 import type { ChosenEngine } from '../runtime/choose-engine.ts'
 import type { Engine, Precision } from '../runtime/engine.ts'
 import { AUTO, parseEngine, parsePrecision, type EngineRequest } from '../runtime/engines.ts'
-import type { EngineArguments } from './options.ts'
+import { given, type EngineArguments } from './options.ts'
 import type { Terminal } from './terminal.ts'
 
 /** Which engine did the work, and why this one: part of every result with --json. */
@@ -40,7 +40,7 @@ export async function openEngine(
   terminal: Terminal,
 ): Promise<{ engine: Engine; used: UsedEngine }> {
   const { chooseEngine } = await import('../runtime/choose-engine.ts')
-  const { engine, reason } = await chooseEngine(request, precision)
+  const { engine, reason } = await chooseEngine(request, given({ precision }))
   const named = isDefault && request.name !== AUTO
   return { engine, used: announce({ engine, reason: named ? 'the default' : reason }, terminal) }
 }
@@ -52,12 +52,12 @@ export async function openEngines(
   terminal: Terminal,
 ): Promise<{ engines: Engine[]; used: UsedEngine[] }> {
   const { chooseEngines } = await import('../runtime/choose-engine.ts')
-  const chosen = await chooseEngines(requests, precision)
+  const chosen = await chooseEngines(requests, given({ precision }))
   return { engines: chosen.map(({ engine }) => engine), used: chosen.map(one => announce(one, terminal)) }
 }
 
 function announce({ engine, reason }: ChosenEngine, terminal: Terminal): UsedEngine {
   const { name, description, precision = 'float32' } = engine
-  terminal.info(`engine ${name} (${reason}): ${description}, ${precision}`)
+  terminal.info(`engine ${name} (${reason}): ${description}`)
   return { name, description, precision, reason }
 }

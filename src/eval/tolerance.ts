@@ -11,7 +11,7 @@ export type Tolerance = (dtype: DType) => number
  * fifty layers of them, make it some 1e-5: a hundred times that is an error of something else. A tf32 rounds to 4.9e-4,
  * of which 1e-2 is twenty.
  */
-const BY_PRECISION: Readonly<Record<Precision, number>> = { float32: 1e-3, tf32: 1e-2 }
+const BY_PRECISION: Readonly<Record<Precision, number>> = { float32: 1e-3, tf32: 1e-2, float16: 1e-2 }
 
 /**
  * By the type of the value: half precision rounds it to 4.9e-4 or 3.9e-3 when it is stored, twenty of which are meant

@@ -21,6 +21,9 @@ export interface ChosenEngine {
   readonly reason: string
 }
 
+/** What is asked of an engine beside its name. */
+export type EngineSettings = Omit<EngineOptions, 'device'>
+
 /** The engines to choose from, and how they are tried. */
 export interface Choices {
   readonly engines: EngineTable
@@ -35,7 +38,7 @@ const HERE: Choices = { engines: ENGINES, probe: probeInChild }
  */
 export async function chooseEngine(
   asked: string | EngineRequest,
-  precision?: Precision,
+  { precision }: EngineSettings = {},
   choices: Choices = HERE,
 ): Promise<ChosenEngine> {
   const names = Object.keys(choices.engines)
@@ -48,7 +51,7 @@ export async function chooseEngine(
 /** Opens several to be compared, all of which must work; one of them must know the precision that was asked for. */
 export async function chooseEngines(
   requests: readonly EngineRequest[],
-  precision?: Precision,
+  { precision }: EngineSettings = {},
   choices: Choices = HERE,
 ): Promise<ChosenEngine[]> {
   const chosen: ChosenEngine[] = []

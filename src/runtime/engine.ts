@@ -32,9 +32,9 @@ export interface SessionOptions {
 
 /**
  * The arithmetic of matrix products and convolutions: float32, or tf32, in which a GPU rounds their factors to 11
- * significant bits. Everything else is float32 either way.
+ * significant bits. Everything else is float32 either way. float16 is known so that asking for it has a clear answer.
  */
-export type Precision = 'float32' | 'tf32'
+export type Precision = 'float32' | 'tf32' | 'float16'
 
 /** Where a model comes from: bytes, or a path (needed when it has external data). */
 export type ModelSource = Uint8Array | string

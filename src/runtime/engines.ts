@@ -32,6 +32,8 @@ export interface EngineEntry {
 
 /** Engine -> its folder, loaded when it is asked for. The order is that in which `auto` tries them. */
 export const ENGINES = {
+  cuda: async () => (await import('./ort-cuda/index.ts')).cuda,
+  webgpu: async () => (await import('./ort-webgpu/index.ts')).webgpu,
   cpu: async () => (await import('./ort-cpu/index.ts')).cpu,
 } as const satisfies EngineTable
 
@@ -92,6 +94,7 @@ export function parseEngines(text: string, names = ENGINE_NAMES, option = '--eng
   return requests
 }
 
+/** What can be asked for today. */
 const PRECISIONS: readonly string[] = ['float32', 'tf32'] satisfies Precision[]
 
 /** What people may ask for some day. */

@@ -12,6 +12,7 @@ import {
   engineWords,
   parseEngine,
   parseEngines,
+  type EngineOptions,
   type EngineReport,
   type EngineTable,
 } from '../../src/runtime/engines.ts'
@@ -86,7 +87,7 @@ function machine(working: readonly string[]): Choices & { tried: string[] } {
     Promise.resolve({
       name,
       probe: () => Promise.reject(new Error('only in a child')),
-      open: (options: { precision?: 'float32' | 'tf32' }) => {
+      open: (options: EngineOptions) => {
         const precision = name === 'cuda' ? (options.precision ?? 'tf32') : 'float32'
         return Promise.resolve({ ...cpuEngine(), name, precision } as const)
       },
@@ -102,35 +103,35 @@ function machine(working: readonly string[]): Choices & { tried: string[] } {
 }
 
 test('an engine that was named and does not work is an error with its cure, never another engine', async () => {
-  const error = await errorOf(chooseEngine('cuda:1', undefined, machine(['webgpu'])))
+  const error = await errorOf(chooseEngine('cuda:1', {}, machine(['webgpu'])))
   assert.is(error.message, 'engine cuda:1 does not work here: cuda was tried')
   assert.equal([error.exitCode, error.cure], [4, 'get cuda'])
 })
 
 test('auto stops trying at the first that works; the CPU is not tried', async () => {
   const both = machine(['cuda', 'webgpu'])
-  const chosen = await chooseEngine('auto', undefined, both)
+  const chosen = await chooseEngine('auto', {}, both)
   assert.equal([chosen.engine.name, chosen.reason, both.tried], ['cuda', 'auto: cuda was tried', ['cuda']])
   const none = machine([])
-  const cpu = await chooseEngine('auto', undefined, none)
+  const cpu = await chooseEngine('auto', {}, none)
   assert.equal([cpu.engine.name, none.tried], ['cpu', ['cuda', 'webgpu']])
   assert.match(cpu.reason, 'auto: no faster engine works here')
   const named = machine([])
-  assert.is((await chooseEngine('cpu', undefined, named)).reason, 'asked for')
+  assert.is((await chooseEngine('cpu', {}, named)).reason, 'asked for')
   assert.equal(named.tried, [])
 })
 
 test('a precision that the engine does not compute in is refused', async () => {
   const here = machine(['cuda'])
-  assert.is((await chooseEngine('cuda', 'float32', here)).engine.precision, 'float32')
-  assert.is((await chooseEngine('cuda', undefined, here)).engine.precision, 'tf32')
-  const error = await errorOf(chooseEngine('cpu', 'tf32', here))
+  assert.is((await chooseEngine('cuda', { precision: 'float32' }, here)).engine.precision, 'float32')
+  assert.is((await chooseEngine('cuda', {}, here)).engine.precision, 'tf32')
+  const error = await errorOf(chooseEngine('cpu', { precision: 'tf32' }, here))
   assert.is(error.message, '--precision tf32: no engine computes in it: cpu in float32')
   const requests = [
     { name: 'cpu', device: 0 },
     { name: 'cuda', device: 0 },
   ]
-  const compared = await chooseEngines(requests, 'tf32', here)
+  const compared = await chooseEngines(requests, { precision: 'tf32' }, here)
   assert.equal(
     compared.map(({ engine }) => engine.precision),
     ['float32', 'tf32'],

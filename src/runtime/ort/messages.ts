@@ -16,28 +16,52 @@ export interface WireTensor {
 export type WireFeeds = readonly (readonly [name: string, tensor: WireTensor])[]
 
 /** How the state of a program is carried from step to step: a row of STEPPERS. */
-export type StepperName = 'alternating'
+export type StepperName = 'alternating' | 'loop' | 'resident'
 
 /** What a session thread must know of a training program. */
 export interface StepPlan {
   readonly stepper: StepperName
   readonly state: readonly StateVector[]
   readonly metrics: readonly string[]
+  /** For the `loop` stepper. */
+  readonly loop?: LoopPlan
+}
+
+/** What the `loop` stepper must know beside it. */
+export interface LoopPlan {
+  /** The input of the Loop model that takes the number of steps. */
+  readonly tripCount: string
+  /** The same program with one step a run, for a device whose memory does not hold the Loop's second copy of the state. */
+  readonly plain: Uint8Array
+  /** Samples of a step, for messages. */
+  readonly batchSize: number
+  /** The most bytes of chunk inputs that one run may take. */
+  readonly chunkBytes: number
 }
 
 /** Metrics of one step, by output name. */
 export type WireMetrics = readonly (readonly [name: string, value: number])[]
 
-/** The metrics of each step, and what crossed the bus since the session was opened. */
+/** The metrics of each step, what crossed the bus since the session was opened, and what was learned on the way. */
 export interface StepResults {
   readonly metrics: readonly WireMetrics[]
   readonly traffic: Traffic
+  /** Steps that are best sent at once from now on. */
+  readonly chunk: number
+  /** All remarks so far, for the person. */
+  readonly notes: readonly string[]
 }
 
 /** Request name -> its arguments and its answer. */
 export interface Requests {
   open: {
-    arguments: { model: ModelSource; options: SessionOptions; providers: readonly ProviderSpec[] }
+    arguments: {
+      model: ModelSource
+      options: SessionOptions
+      providers: readonly ProviderSpec[]
+      /** Outputs that stay on the device of the provider; the others come to the process. */
+      deviceOutputs?: readonly string[]
+    }
     result: { inputs: Port[]; outputs: Port[] }
   }
   run: { arguments: { feeds: WireFeeds; outputs: readonly string[] | null }; result: WireFeeds }

@@ -4,10 +4,16 @@ import type * as Ort from 'onnxruntime-node'
 import type { Traffic } from '../engine.ts'
 import { AlternatingStepper } from './alternating.ts'
 import type { OrtModule } from './load.ts'
+import { LoopStepper } from './loop.ts'
 import type { StepperName, StepPlan, WireFeeds, WireMetrics } from './messages.ts'
+import { ResidentStepper } from './resident.ts'
 
 export interface Stepper {
   readonly traffic: Traffic
+  /** Steps that are best sent at once from now on; default 1. */
+  readonly chunk?: number
+  /** Remarks for the person. */
+  readonly notes?: readonly string[]
   /** Sets whole state vectors. */
   write(state: WireFeeds): Promise<void>
   /** Copies of all state vectors. */
@@ -17,8 +23,23 @@ export interface Stepper {
   close(): Promise<void>
 }
 
-export type MakeStepper = (ort: OrtModule, session: Ort.InferenceSession, plan: StepPlan) => Stepper
+/** What a stepper may ask of the thread that it lives in. */
+export interface StepperHost {
+  /** A further session on the providers of the program's; the stepper releases it. */
+  openBeside(model: Uint8Array): Promise<Ort.InferenceSession>
+  /** Closes the thread's session and opens one of another model in its place, with the same options. */
+  reopen(model: Uint8Array): Promise<Ort.InferenceSession>
+}
+
+export type MakeStepper = (
+  ort: OrtModule,
+  session: Ort.InferenceSession,
+  plan: StepPlan,
+  host: StepperHost,
+) => Stepper
 
 export const STEPPERS: Readonly<Record<StepperName, MakeStepper>> = {
   alternating: (ort, session, plan) => new AlternatingStepper(ort, session, plan),
+  loop: (ort, session, plan, host) => new LoopStepper(ort, session, plan, host),
+  resident: (ort, session, plan, host) => new ResidentStepper(ort, session, plan, host),
 }

@@ -14,6 +14,8 @@ import { STEPPERS, type Stepper } from './stepper.ts'
 import { bindFeeds, dtypeOfOrt, fromOrt } from './tensors.ts'
 
 let ort: OrtModule
+/** With which the session was opened; the profile is among them until somebody asked for the placement. */
+let openedWith: Ort.InferenceSession.SessionOptions = {}
 let session: Ort.InferenceSession | null = null
 let stepper: Stepper | null = null
 
@@ -22,7 +24,7 @@ type Handlers = {
 }
 
 const handlers: Handlers = {
-  async open({ model, options, providers }) {
+  async open({ model, options, providers, deviceOutputs = [] }) {
     ort = await loadOrt()
     const sessionOptions: Ort.InferenceSession.SessionOptions = {
       executionProviders: providers,
@@ -31,7 +33,9 @@ const handlers: Handlers = {
       logSeverityLevel: 3,
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
+      ...(deviceOutputs.length === 0 ? {} : { preferredOutputLocation: locationsOf(deviceOutputs) }),
     }
+    openedWith = sessionOptions
     session = await openSession(model, sessionOptions)
     return { inputs: session.inputMetadata.map(portOf), outputs: session.outputMetadata.map(portOf) }
   },
@@ -45,7 +49,7 @@ const handlers: Handlers = {
   },
 
   async prepareSteps(plan) {
-    stepper = STEPPERS[plan.stepper](ort, opened(), plan)
+    stepper = STEPPERS[plan.stepper](ort, opened(), plan, { openBeside, reopen })
     return Promise.resolve(null)
   },
 
@@ -60,11 +64,13 @@ const handlers: Handlers = {
 
   async steps({ batches }) {
     const metrics = await prepared().steps(batches)
-    return { metrics, traffic: prepared().traffic }
+    const { traffic, chunk = 1, notes = [] } = prepared()
+    return { metrics, traffic, chunk, notes }
   },
 
   placement({ prefix }) {
     opened().endProfiling()
+    openedWith = { ...openedWith, enableProfiling: false }
     return Promise.resolve(takePlacement(prefix))
   },
 
@@ -77,6 +83,16 @@ const handlers: Handlers = {
   },
 }
 
+function openBeside(model: Uint8Array): Promise<Ort.InferenceSession> {
+  const { executionProviders = [] } = openedWith
+  return openSession(model, { executionProviders, logSeverityLevel: 3 })
+}
+
+/** Outputs that are not named come to the process. */
+function locationsOf(deviceOutputs: readonly string[]): Record<string, 'gpu-buffer'> {
+  return Object.fromEntries(deviceOutputs.map(name => [name, 'gpu-buffer'] as const))
+}
+
 // The binding has one overload for paths and one for bytes.
 function openSession(
   model: string | Uint8Array,
@@ -86,6 +102,14 @@ function openSession(
   return typeof model === 'string'
     ? InferenceSession.create(model, options)
     : InferenceSession.create(model, options)
+}
+
+async function reopen(model: Uint8Array): Promise<Ort.InferenceSession> {
+  // First the memory of the one, then the other.
+  await session?.release()
+  session = null
+  session = await openSession(model, openedWith)
+  return session
 }
 
 function opened(): Ort.InferenceSession {
