@@ -14,6 +14,10 @@ export {
   type RecalibrateModelOptions,
 } from './eval/recalibrate-model.ts'
 export { evaluateModels, type EvaluationOptions, type EvaluationReport } from './eval/compare.ts'
+export { crossValidateModels, type EngineComparison } from './eval/compare-engines.ts'
+export { crossValidate, type CrossValidation, type CrossValidationOptions } from './eval/cross-validate.ts'
+export type { Difference } from './eval/difference.ts'
+export type { Parting } from './eval/find-parting.ts'
 export { calibrateFile, type Calibration, type CalibrationSettings } from './eval/calibrate.ts'
 export { inspectModel, type InspectOptions, type Inspection } from './eval/inspect.ts'
 export type { Metrics, OutputKind, Task } from './eval/metrics.ts'
@@ -22,7 +26,19 @@ export { diagnose, type MachineReport } from './runtime/diagnose.ts'
 
 // Engines.
 export { cpuEngine } from './runtime/ort-cpu/engine.ts'
-export type { Engine, ModelSource, Port, Runner, SessionOptions, Trainer } from './runtime/engine.ts'
+export { chooseEngine, type ChosenEngine } from './runtime/choose-engine.ts'
+export { ENGINE_NAMES, type EngineOptions, type EngineReport } from './runtime/engines.ts'
+export type {
+  Capabilities,
+  Engine,
+  ModelSource,
+  Port,
+  Precision,
+  Runner,
+  SessionOptions,
+  Traffic,
+  Trainer,
+} from './runtime/engine.ts'
 
 // Averages.
 export {
@@ -85,6 +101,7 @@ export type { DType } from './tensor/dtype.ts'
 
 // Errors: each carries the exit code of the command line and, where known, the cure.
 export {
+  CheckError,
   EnvironmentError,
   InputError,
   InterruptedError,

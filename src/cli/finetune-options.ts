@@ -9,9 +9,9 @@ import {
   BATCH_NORM_OPTIONS,
   DATA_OPTIONS,
   dataOptions,
-  ENGINE_OPTIONS,
   given,
   inRange,
+  TRAINING_ENGINE_OPTIONS,
   WEIGHT_OPTIONS,
   weightPatterns,
   whole,
@@ -22,8 +22,6 @@ import {
 
 /** Learning rates that suit fine-tuning, by optimizer. */
 const DEFAULT_LR = { sgd: 0.01, adamw: 3e-4 } as const
-
-const { 'batch-size': _ofEvaluation, ...engineOptions } = ENGINE_OPTIONS
 
 export const FINETUNE_OPTIONS = {
   data: {
@@ -164,7 +162,7 @@ export const FINETUNE_OPTIONS = {
     describe: 'insist on resuming: fail where there is no run',
   },
   'dry-run': { type: 'boolean', default: false, group: 'Run:', describe: 'print the resolved plan and stop' },
-  ...engineOptions,
+  ...TRAINING_ENGINE_OPTIONS,
   ...BATCH_NORM_OPTIONS,
 } as const satisfies Record<string, Options>
 

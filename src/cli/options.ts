@@ -4,6 +4,7 @@ import type { Options } from 'yargs'
 import type { PresetName, Split } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
+import { AUTO, CPU, engineWords } from '../runtime/engines.ts'
 import { UsageError } from '../util/errors.ts'
 
 /** Arguments of which there may be many; any other given twice is a mistake. */
@@ -69,15 +70,34 @@ export const DATA_OPTIONS = {
   std: { type: 'string', group: 'Data:', describe: 'goes with --mean' },
 } as const satisfies Record<string, Options>
 
+/**
+ * Measuring and writing models is done on the CPU unless something else is asked for: it is there on every machine, so
+ * the same command gives the same figures and the same file everywhere.
+ */
 export const ENGINE_OPTIONS = {
   engine: {
-    choices: ['cpu'] as const,
-    default: 'cpu' as const,
+    type: 'string',
     group: 'Engine:',
-    describe: 'what runs the model; `swa-onnx doctor` shows what works here',
+    describe: `what runs the model: ${engineWords()} (default: ${CPU}); \`swa-onnx doctor\` shows what works here`,
+  },
+  precision: {
+    type: 'string',
+    group: 'Engine:',
+    describe:
+      'arithmetic of matrix products on a GPU that knows both: float32, or tf32, which is faster (default: what the engine does by itself)',
   },
   threads: { type: 'number', group: 'Engine:', describe: 'threads of the engine (default: all cores)' },
   'batch-size': { type: 'number', default: 32, group: 'Engine:', describe: 'samples of one run' },
+} as const satisfies Record<string, Options>
+
+/** Training takes hours on a CPU and minutes on a GPU, and a run stays on the engine that it began on. */
+export const TRAINING_ENGINE_OPTIONS = {
+  engine: {
+    ...ENGINE_OPTIONS.engine,
+    describe: `what trains: ${engineWords()} (default: ${AUTO}, the fastest that works here); \`swa-onnx doctor\` shows which`,
+  },
+  precision: ENGINE_OPTIONS.precision,
+  threads: ENGINE_OPTIONS.threads,
 } as const satisfies Record<string, Options>
 
 export const OUTPUT_OPTIONS = {
@@ -148,7 +168,8 @@ export interface DataArguments {
 
 /** What yargs makes of ENGINE_OPTIONS. */
 export interface EngineArguments {
-  readonly engine: 'cpu'
+  readonly engine?: string | undefined
+  readonly precision?: string | undefined
   readonly threads?: number | undefined
   readonly batchSize: number
 }

@@ -12,7 +12,7 @@ import * as recalibrate from './commands/recalibrate.ts'
 import { REPEATABLE } from './options.ts'
 
 const EPILOGUE = `Times are written as 0.8dur (share of the run), 3ep (epochs), 500ba (batches) or 20000sp (samples).
-Exit codes: 0 done, 1 internal error, 2 bad usage, 3 bad input, 4 environment, 130 interrupted with state saved.`
+Exit codes: 0 done, 1 internal error, 2 bad usage, 3 bad input, 4 environment, 5 a check failed, 130 interrupted with state saved.`
 
 /** What every file in commands/ exports. */
 interface CommandFile {

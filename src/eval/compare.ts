@@ -58,7 +58,7 @@ export async function evaluateModels(
 ): Promise<EvaluationReport> {
   const { models, data, dataOptions = {} } = options
   const plans: ModelPlan[] = []
-  for (const model of models) plans.push(await planModel(model, options))
+  for (const model of models) plans.push(await planModel(model, options.output))
   const dataset = await openDataset(data, { usual: 'val', ...dataOptions })
   const results: EvaluatedModel[] = []
   for (const plan of plans) results.push(await evaluateOne(engine, plan, dataset, options, context))
@@ -74,7 +74,7 @@ export async function evaluateModels(
 }
 
 /** What is known of a model from its file. */
-interface ModelPlan {
+export interface ModelPlan {
   readonly path: string
   readonly inputs: ReturnType<typeof inputSpecs>
   readonly output: string
@@ -82,7 +82,7 @@ interface ModelPlan {
   readonly activation: ReturnType<typeof findLogits>['activation']
 }
 
-async function planModel(path: string, { output }: EvaluationOptions): Promise<ModelPlan> {
+export async function planModel(path: string, output: string | undefined): Promise<ModelPlan> {
   const file = await loadModel(path)
   try {
     refuseQuantized(file.model)
@@ -96,30 +96,49 @@ async function planModel(path: string, { output }: EvaluationOptions): Promise<M
 }
 
 /** Labels are numbered by the classes that are there: where some are missing, the numbers may mean others. */
-function classNote({ path, shape }: ModelPlan, { classes, name }: Dataset): string[] {
+export function classNote({ path, shape }: ModelPlan, { classes, name }: Dataset): string[] {
   const outputs = shape?.[1]
   if (classes === null || typeof outputs !== 'number' || outputs <= classes.length || outputs < 2) return []
   const known = `${name} has ${classes.length} classes, ${path} has ${outputs} outputs`
   return [`${known}: output 0 is taken for "${classes[0]!}" and so on; --class-names says it otherwise`]
 }
 
-async function evaluateOne(
-  engine: Engine,
-  { path, inputs, output, shape, activation }: ModelPlan,
+/** What a model is measured by on a data set, and the batches that it is fed. */
+export interface MeasuredData {
+  readonly measure: Measure
+  readonly transforms: Readonly<Record<string, Transforms>>
+  /** Of the size that the model insists on, or that was asked for. */
+  readonly batches: (fixed: number | null) => AsyncIterable<Batch>
+}
+
+export function measuredData(
+  { inputs, shape, activation }: ModelPlan,
   dataset: Dataset,
-  { dataOptions, batchSize, threads }: EvaluationOptions,
-  { onProgress, signal }: EvaluationContext,
-): Promise<EvaluatedModel> {
+  { dataOptions, batchSize }: Pick<EvaluationOptions, 'dataOptions' | 'batchSize'>,
+  signal: AbortSignal | undefined,
+): MeasuredData {
   const measure = measureFor(chooseTask(activation, shape, dataset), activation)
   if (measure.task === 'classification' && typeof shape?.[1] === 'number') checkClasses(dataset, shape[1])
   const transforms = transformsForInputs(dataset, inputs, dataOptions)
-  const batches = (fixed: number | null): AsyncIterable<Batch> =>
+  const batches = (fixed: number | null) =>
     evaluationLoader(dataset, transforms, fixed ?? batchSize).batches(0, 0, signal)
+  return { measure, transforms, batches }
+}
+
+async function evaluateOne(
+  engine: Engine,
+  plan: ModelPlan,
+  dataset: Dataset,
+  options: EvaluationOptions,
+  { onProgress, signal }: EvaluationContext,
+): Promise<EvaluatedModel> {
+  const { path, output } = plan
+  const { measure, transforms, batches } = measuredData(plan, dataset, options, signal)
   const start = performance.now()
   const metrics = await evaluateModel(engine, await evaluationSource(path), batches, {
     ...measure,
     output,
-    threads,
+    threads: options.threads,
     signal,
     onProgress: samples => onProgress?.(path, samples, dataset.length),
   })

@@ -78,7 +78,7 @@ table { border-collapse: collapse } td, th { padding: .3rem 1rem .3rem 0; text-a
 <table><tr><th>model</th><th>step</th><th>validation</th></tr>
 ${rows.join('\n')}
 </table>
-<div id="charts"></div>
+${engineLine(result)}<div id="charts"></div>
 <details><summary>Plan</summary><pre>${escapeHtml(config)}</pre></details>
 <script>${script}</script>
 <script>
@@ -95,6 +95,15 @@ for (const { title, steps, series } of ${JSON.stringify(charts).replaceAll('<', 
 </script>
 </html>
 `
+}
+
+/** Whether the engine of the run and the CPU agree on the delivered model. */
+function engineLine({ crossValidation }: FinetuneResult): string {
+  if (crossValidation === null) return ''
+  const { engine, reference, samples, relative, tolerance, agrees, parting } = crossValidation
+  const verdict = agrees ? 'agree' : `differ${parting ? `, first at ${parting.node}` : ''}`
+  const text = `${engine} and ${reference} ${verdict}: ${relative.toExponential(1)} of the output's scale on ${samples} samples (rounding: up to ${tolerance.toExponential(0)}).`
+  return `<p${agrees ? '' : ' class="selected"'}>${escapeHtml(text)}</p>\n`
 }
 
 function escapeHtml(text: string): string {

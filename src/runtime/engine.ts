@@ -30,6 +30,12 @@ export interface SessionOptions {
   readonly profile?: string
 }
 
+/**
+ * The arithmetic of matrix products and convolutions: float32, or tf32, in which a GPU rounds their factors to 11
+ * significant bits. Everything else is float32 either way. float16 is known so that asking for it has a clear answer.
+ */
+export type Precision = 'float32' | 'tf32' | 'float16'
+
 /** Where a model comes from: bytes, or a path (needed when it has external data). */
 export type ModelSource = Uint8Array | string
 
@@ -91,6 +97,8 @@ export interface Engine {
   /** Engine and version for reports. */
   readonly description: string
   readonly capabilities: Capabilities
+  /** Default: float32. */
+  readonly precision?: Precision
   /**
    * The engine that looks at graphs for this one (shapes, constants): the CPU's, where opening a session on the device
    * only for that would be slow or impossible. Default: the engine itself.

@@ -1,7 +1,7 @@
-/** Every engine there is, and the way from what a person asked for (`--engine cuda:1`) to an open engine. */
+/** Every engine there is, and what a person may ask of them (`--engine cuda:1`). Loading this file loads no engine. */
 
-import { EnvironmentError, UsageError } from '../util/errors.ts'
-import type { Engine } from './engine.ts'
+import { UsageError } from '../util/errors.ts'
+import type { Engine, Precision } from './engine.ts'
 
 export interface EngineReport {
   readonly name: string
@@ -14,24 +14,18 @@ export interface EngineReport {
   readonly accelerated: boolean
 }
 
-/**
- * In which precision an engine multiplies float32 operands. `tf32` rounds them to 10 bits on the tensor cores of NVIDIA
- * GPUs; `float16` is known so that asking for it has a clear answer.
- */
-export type Precision = 'float32' | 'tf32' | 'float16'
-
 /** What opening an engine depends on. */
 export interface EngineOptions {
   /** Which device, where a machine has several; 0 is the first. */
   readonly device: number
-  /** Default: float32. Engines that have a choice follow it. */
+  /** The arithmetic that is asked for; default: the engine's own. An engine without it is refused by `chooseEngine`. */
   readonly precision?: Precision
 }
 
 /** One engine: a folder exports one of these, and ENGINES has a row for it. */
 export interface EngineEntry {
   readonly name: string
-  /** Tries it with a small model; never throws. */
+  /** Tries it with a small model; never throws. It runs in a process of its own (probe-in-child.ts). */
   readonly probe: (options: EngineOptions) => Promise<EngineReport>
   readonly open: (options: EngineOptions) => Promise<Engine>
 }
@@ -42,62 +36,107 @@ export const ENGINES = {
   webgpu: async () => (await import('./ort-webgpu/index.ts')).webgpu,
   tfjs: async () => (await import('./tfjs/index.ts')).tfjs,
   cpu: async () => (await import('./ort-cpu/index.ts')).cpu,
-} as const satisfies Record<string, () => Promise<EngineEntry>>
+} as const satisfies EngineTable
 
-export type EngineName = keyof typeof ENGINES
+export type EngineTable = Readonly<Record<string, () => Promise<EngineEntry>>>
 
-export const ENGINE_NAMES = Object.keys(ENGINES) as EngineName[]
+export const ENGINE_NAMES: readonly string[] = Object.keys(ENGINES)
 
-/** An engine that was asked for, and why it is this one. */
-export interface ChosenEngine {
-  readonly engine: Engine
-  readonly reason: string
+/** The engine that is always there, and what others are measured against. */
+export const CPU = 'cpu'
+
+/** What lets the best engine be chosen. */
+export const AUTO = 'auto'
+
+/** Engines of which a machine may have several. */
+const WITH_DEVICES: ReadonlySet<string> = new Set(['cuda'])
+
+/** A text such as `cuda:1`, taken apart. */
+export interface EngineRequest {
+  /** A name in the table, or `auto`. */
+  readonly name: string
+  readonly device: number
 }
 
 /**
- * Opens the engine of a text such as `auto`, `cpu` or `cuda:1`. `auto` takes the first accelerated engine that works
- * here, else the CPU. An engine that was named and does not work is an error, with its cure: never silently another.
+ * `cuda:1` -> { name: 'cuda', device: 1 }.
+ *
+ * @param known the names that may be given; default: all, and `auto`
+ * @param option what errors call it
  */
-export async function chooseEngine(
+export function parseEngine(
   text: string,
-  settings: Omit<EngineOptions, 'device'> = {},
-): Promise<ChosenEngine> {
-  const { name, device } = parseEngine(text)
-  const options: EngineOptions = { device, ...settings }
-  if (name !== 'auto') {
-    const entry = await ENGINES[name]()
-    const report = await entry.probe(options)
-    if (!report.works) {
-      throw new EnvironmentError(
-        `engine ${text} does not work here: ${report.found}`,
-        report.cure === null ? {} : { cure: report.cure },
-      )
-    }
-    return { engine: await entry.open(options), reason: 'asked for' }
+  known: readonly string[] = [AUTO, ...ENGINE_NAMES],
+  option = '--engine',
+): EngineRequest {
+  const [, name = '', device] = /^([a-z]+)(?::(\d{1,3}))?$/.exec(text) ?? []
+  if (!known.includes(name)) {
+    throw new UsageError(`${option}: expected ${inWords(known)}, found "${text}"`, {
+      cure: 'see `swa-onnx doctor` for what works here',
+    })
   }
-  const passed: string[] = []
-  for (const load of Object.values(ENGINES)) {
-    const entry = await load()
-    const report = await entry.probe(options)
-    if (report.works && report.accelerated) {
-      return { engine: await entry.open(options), reason: `auto: ${report.found}` }
-    }
-    if (entry.name !== 'cpu')
-      passed.push(`${entry.name}: ${report.works ? 'works, but is not faster' : report.found}`)
+  if (device !== undefined && !WITH_DEVICES.has(name)) {
+    throw new UsageError(`${option}: ${name} has no devices to choose from, found "${text}"`, {
+      cure: `write ${name}`,
+    })
   }
-  const cpu = await ENGINES.cpu()
-  const reason = passed.length === 0 ? 'auto' : `auto: no faster engine works here (${passed.join('; ')})`
-  return { engine: await cpu.open({ ...settings, device: 0 }), reason }
+  return { name, device: Number(device ?? 0) }
 }
 
-/** `cuda:1` -> { name: 'cuda', device: 1 }. */
-export function parseEngine(text: string): { name: EngineName | 'auto'; device: number } {
-  const [, name = '', device] = /^([a-z]+)(?::(\d{1,3}))?$/.exec(text) ?? []
-  const known = name === 'auto' || ENGINE_NAMES.includes(name as EngineName)
-  if (known && (device === undefined || name !== 'auto')) {
-    return { name: name as EngineName | 'auto', device: Number(device ?? 0) }
+/** `cpu,cuda:1` -> two requests; `auto` is none, for a comparison says what it compares. */
+export function parseEngines(text: string, names = ENGINE_NAMES, option = '--engines'): EngineRequest[] {
+  const parts = text.split(',').map(part => part.trim())
+  const requests = parts.map(part => parseEngine(part, names, option))
+  if (requests.length < 2 || new Set(parts).size < parts.length) {
+    throw new UsageError(`${option}: expected two or more different engines, found "${text}"`, {
+      cure: `name the reference first: ${engineList(names)}`,
+    })
   }
-  throw new UsageError(`--engine: expected ${['auto', ...ENGINE_NAMES].join(', ')}, found "${text}"`, {
-    cure: 'see `swa-onnx doctor`; a second device is written cuda:1',
-  })
+  return requests
+}
+
+/** What can be asked for today. */
+const PRECISIONS: readonly string[] = ['float32', 'tf32'] satisfies Precision[]
+
+/** What people may ask for some day. */
+const HALF = /^(fp16|float16|half|bf16|bfloat16|mixed|amp)$/
+
+export function parsePrecision(text: string): Precision {
+  if (PRECISIONS.includes(text)) return text as Precision
+  if (HALF.test(text)) {
+    throw new UsageError(`--precision ${text}: half precision is not there yet`, {
+      cure: `choose ${PRECISIONS.join(' or ')}`,
+    })
+  }
+  throw new UsageError(`--precision: expected ${PRECISIONS.join(' or ')}, found "${text}"`)
+}
+
+/** What a person can write for an engine: `auto, cpu, cuda[:device] or webgpu`. */
+export function engineWords(names = ENGINE_NAMES): string {
+  return inWords([AUTO, ...names].map(name => (WITH_DEVICES.has(name) ? `${name}[:device]` : name)))
+}
+
+/** A list for a comparison, the reference first: `cpu,cuda,webgpu`. */
+export function engineList(names = ENGINE_NAMES): string {
+  return [CPU, ...names.filter(name => name !== CPU)].join(',')
+}
+
+function inWords(words: readonly string[]): string {
+  return words.join(', ').replace(/, ([^,]*)$/, ' or $1')
+}
+
+/**
+ * What `auto` takes: the first accelerated engine that works, else the CPU.
+ *
+ * @param reports of engines in the order of the table, as far as they were tried
+ */
+export function autoChoice(reports: readonly EngineReport[]): { name: string; reason: string } {
+  const best = reports.find(({ works, accelerated }) => works && accelerated)
+  if (best) return { name: best.name, reason: best.found }
+  const passed = reports
+    .filter(({ name }) => name !== CPU)
+    .map(({ name, works, found }) => `${name}: ${works ? 'works, but is not faster' : found}`)
+  const why =
+    passed.length === 0 ? 'there is no other engine' : `no faster engine works here (${passed.join('; ')})`
+  return { name: CPU, reason: why }
 }

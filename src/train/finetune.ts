@@ -5,16 +5,16 @@ import { loadModel, type ModelFile } from '../serde/index.ts'
 import { finish, type FinetuneResult } from './finish.ts'
 import { InterruptedError } from '../util/errors.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
-import { PLACES, planFinetune, type FinetunePlan, type PlannedRun } from './plan.ts'
+import { PLACES, planFinetune, type FinetunePlan, type PlannedEngine, type PlannedRun } from './plan.ts'
 import { openRunFolder, RunFolder } from './run-folder.ts'
 import { openSession } from './session.ts'
 import { Training } from './training.ts'
 
 /** Resolves the options without touching the disk: what `--dry-run` prints. */
-export async function planRun(options: FinetuneOptions): Promise<FinetunePlan> {
+export async function planRun(engine: PlannedEngine, options: FinetuneOptions): Promise<FinetunePlan> {
   const file = await loadModel(options.model)
   try {
-    return (await planFinetune(file, options)).plan
+    return (await planFinetune(engine, file, options)).plan
   } finally {
     await file.close()
   }
@@ -28,7 +28,7 @@ export async function finetune(
 ): Promise<FinetuneResult> {
   const file = await loadModel(options.model)
   try {
-    const planned = await planFinetune(file, options)
+    const planned = await planFinetune(engine, file, options)
     const run = new RunFolder(options.run)
     const { resumed, release } = await openRunFolder(run, planned.plan, PLACES)
     try {
@@ -61,19 +61,19 @@ async function train(
   context: FinetuneContext,
 ): Promise<FinetuneResult> {
   const session = await openSession(engine, file, planned, options.threads)
+  let training: Training
   try {
     for (const message of [...planned.train.notes, ...session.graph.notes])
       context.onEvent({ kind: 'note', message })
-    const training = await Training.open(run, session, options, context)
+    training = await Training.open(run, session, options, context)
     if (resumed)
       context.onEvent({
         kind: 'note',
         message: `resuming ${run.path} after step ${training.progress.step}`,
       })
     await training.run()
-    await session.trainer.close()
-    return await finish(run, session, training, options, context)
   } finally {
     await session.trainer.close()
   }
+  return finish(run, session, training, options, context)
 }

@@ -9,9 +9,11 @@ import { loadModel, writePatched } from '../serde/index.ts'
 import { InputError } from '../util/errors.ts'
 import { writeFileAtomic } from '../util/files.ts'
 import { VERSION } from '../util/version.ts'
+import type { Engine } from '../runtime/engine.ts'
+import { checkEngine, type EngineCheck } from './check-engine.ts'
 import type { FinetuneContext, FinetuneOptions, Select } from './options.ts'
 import { planDigest } from './plan.ts'
-import { loadState, sha256File, type RunFolder } from './run-folder.ts'
+import { loadState, sha256File, type Progress, type RunFolder } from './run-folder.ts'
 import { scoreOf } from '../eval/score.ts'
 import type { TrainingSession } from './session.ts'
 import type { Training } from './training.ts'
@@ -42,6 +44,16 @@ export interface FinetuneResult {
   readonly swaIsBest: boolean | null
   /** Batch norms recalibrated, and the samples they saw. */
   readonly recalibrated: { readonly sites: number; readonly samples: number } | null
+  /** What crossed to the device and back; null for an engine without one. */
+  readonly traffic: TrafficSummary | null
+  /** The delivered model on the engine of the run and on the CPU; null on the CPU, and where it could not be compared. */
+  readonly crossValidation: EngineCheck | null
+}
+
+export interface TrafficSummary {
+  readonly batchBytesPerStep: number
+  readonly stateBytesPerStep: number
+  readonly stepsPerRun: number
 }
 
 /** Does all of it; running it again gives the same files. */
@@ -112,8 +124,16 @@ export async function finish(
     model,
     swaIsBest: swaMetrics && winner(candidates) === 'swa',
     recalibrated: report && { sites: report.sites.length, samples: report.samples },
+    traffic: trafficOf(session, progress),
+    crossValidation: await checkEngine(session, model, options, context),
   }
-  await writeManifest(run, result, [last, swa, model, ...(bestStep === undefined ? [] : [best]), run.average])
+  await writeManifest(run, session.engine, result, [
+    last,
+    swa,
+    model,
+    ...(bestStep === undefined ? [] : [best]),
+    run.average,
+  ])
   return result
 }
 
@@ -181,20 +201,33 @@ async function copyModel(from: string, to: string): Promise<void> {
   }
 }
 
+/** Per step: totals say nothing about a run of another length. */
+function trafficOf({ engine }: TrainingSession, { traffic }: Progress): TrafficSummary | null {
+  const { steps, runs, batchBytes, stateBytes } = traffic
+  if (engine.capabilities.state === 'process' || steps === 0) return null
+  return {
+    batchBytesPerStep: batchBytes / steps,
+    stateBytesPerStep: stateBytes / steps,
+    stepsPerRun: steps / runs,
+  }
+}
+
 async function writeManifest(
   run: RunFolder,
+  { name, description, precision = 'float32' }: Engine,
   result: FinetuneResult,
   files: readonly string[],
 ): Promise<void> {
   const hashes: Record<string, string> = {}
   for (const path of files) hashes[basename(path)] = await sha256File(path)
-  const { candidates, selected, snapshots, steps, swaIsBest, recalibrated } = result
+  const { candidates, selected, snapshots, steps, swaIsBest, recalibrated, traffic, crossValidation } = result
   const models = candidates.map(({ name, path, step, metrics }) => ({
     name,
     file: basename(path),
     step,
     metrics,
   }))
+  const engine = { name, description, precision }
   const manifest = {
     version: VERSION,
     steps,
@@ -202,6 +235,9 @@ async function writeManifest(
     selected,
     swaIsBest,
     recalibrated,
+    engine,
+    traffic,
+    crossValidation,
     models,
     sha256: hashes,
   }

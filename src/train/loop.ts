@@ -6,7 +6,7 @@
 
 import type { Feeds, StepMetrics, Trainer } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { InputError, InterruptedError } from '../util/errors.ts'
+import { InputError, InterruptedError, invariant } from '../util/errors.ts'
 
 export interface LoopOptions {
   readonly trainer: Trainer
@@ -18,9 +18,9 @@ export interface LoopOptions {
   readonly batches: AsyncIterable<Map<string, Tensor>>
   /** The scalars of a step (1-based), by input name. */
   readonly scalarsAt: (step: number) => ReadonlyMap<string, Tensor>
-  /** Whether the loop must stand still after this step, because its state is wanted. */
+  /** Whether the loop must stand still after this step, because its state is wanted. Asked before the step is sent. */
   readonly isStop: (step: number) => boolean
-  /** Called after each such step, when nothing is in flight. */
+  /** Called after each such step, when nothing is in flight; when interrupted, after the last step that was done. */
   readonly onStop: (step: number) => Promise<void>
   /** Called for each step, in order. */
   readonly onStep: (step: number, metrics: StepMetrics) => void
@@ -29,63 +29,102 @@ export interface LoopOptions {
 
 const IN_FLIGHT = 2
 
+/** What to do when numbers are not finite any more. */
+export const DIVERGED =
+  'lower the learning rate (--lr, --swa-lr), add warm-up, or check the data for broken values; the state before it is kept'
+
+/** The error of a run that was interrupted when its state was saved. */
+export function interruptedAfter(step: number, lastStep: number, cause?: unknown): InterruptedError {
+  return new InterruptedError(
+    `training was interrupted after step ${step} of ${lastStep}; its state is saved`,
+    { cause, cure: 'run the same command again to continue' },
+  )
+}
+
 /** Runs the steps; throws InterruptedError after calling `onStop` when the signal aborts. */
 export async function runLoop(options: LoopOptions): Promise<void> {
-  const { trainer, lastStep, scalarsAt, isStop, onStop, signal } = options
-  let step = options.firstStep
-  let pending: Feeds[] = []
-  const flying: { first: number; result: Promise<StepMetrics[]> }[] = []
+  const { firstStep, lastStep, isStop, onStop, scalarsAt, signal } = options
+  const flight = new Flight(options)
+  let drawn = firstStep
+  let stoppedAt = firstStep
 
-  const land = async () => {
-    const { first, result } = flying.shift()!
-    for (const [i, metrics] of (await result).entries()) {
-      checkFinite(first + i, metrics)
-      options.onStep(first + i, metrics)
+  if (drawn < lastStep) {
+    for await (const batch of options.batches) {
+      drawn++
+      const stop = isStop(drawn) || drawn === lastStep
+      await flight.add(new Map([...batch, ...scalarsAt(drawn)]), stop)
+      // Whoever interrupts does not wait for a chunk that has not begun.
+      if (signal?.aborted) flight.drop()
+      if (stop || signal?.aborted) {
+        await flight.settle()
+        if (flight.landed > stoppedAt) await onStop(flight.landed)
+        stoppedAt = flight.landed
+      }
+      if (signal?.aborted && stoppedAt < lastStep) {
+        throw interruptedAfter(stoppedAt, lastStep)
+      }
+      if (drawn === lastStep) break
     }
   }
-  const send = async () => {
-    if (pending.length === 0) return
-    const result = trainer.steps(pending)
+  if (drawn !== lastStep) {
+    throw new InputError(`data: it ended after step ${drawn}, expected ${lastStep} steps`)
+  }
+}
+
+/** Steps on their way: gathered to a chunk, sent, landed in order. */
+class Flight {
+  /** The last step whose metrics came back. */
+  landed: number
+  readonly #options: LoopOptions
+  #pending: Feeds[] = []
+  readonly #flying: { readonly steps: number; readonly result: Promise<StepMetrics[]> }[] = []
+
+  constructor(options: LoopOptions) {
+    this.#options = options
+    this.landed = options.firstStep
+  }
+
+  /** Takes the next step; sends what was gathered if it is a chunk, or the last step before a stop. */
+  async add(feeds: Feeds, stop: boolean): Promise<void> {
+    this.#pending.push(feeds)
+    if (stop || this.#pending.length >= this.#options.trainer.chunk) await this.#send()
+  }
+
+  /** Forgets what was gathered and not sent. */
+  drop(): void {
+    this.#pending = []
+  }
+
+  /** Waits until nothing is in flight. */
+  async settle(): Promise<void> {
+    if (this.#pending.length > 0) await this.#send()
+    while (this.#flying.length > 0) await this.#land()
+  }
+
+  async #send(): Promise<void> {
+    const result = this.#options.trainer.steps(this.#pending)
     // A failure is reported when its turn to land comes; until then it must not count as unhandled.
     result.catch(() => undefined)
-    flying.push({ first: step - pending.length + 1, result })
-    pending = []
-    if (flying.length >= IN_FLIGHT) await land()
-  }
-  const settle = async () => {
-    await send()
-    while (flying.length > 0) await land()
+    this.#flying.push({ steps: this.#pending.length, result })
+    this.#pending = []
+    if (this.#flying.length >= IN_FLIGHT) await this.#land()
   }
 
-  if (step < lastStep) {
-    for await (const batch of options.batches) {
-      step++
-      pending.push(new Map([...batch, ...scalarsAt(step)]))
-      const stop = isStop(step) || step === lastStep
-      if (pending.length >= trainer.chunk || stop) await send()
-      if (stop || signal?.aborted) {
-        await settle()
-        await onStop(step)
-      }
-      if (signal?.aborted && step < lastStep) {
-        throw new InterruptedError(
-          `training was interrupted after step ${step} of ${lastStep}; its state is saved`,
-          {
-            cure: 'run the same command again to continue',
-          },
-        )
-      }
-      if (step === lastStep) break
+  async #land(): Promise<void> {
+    const { steps, result } = this.#flying.shift()!
+    const landed = await result
+    invariant(landed.length === steps, `${steps} steps were sent, the metrics of ${landed.length} came back`)
+    for (const metrics of landed) {
+      checkFinite(this.landed + 1, metrics)
+      this.landed++
+      this.#options.onStep(this.landed, metrics)
     }
   }
-  if (step !== lastStep) throw new InputError(`data: it ended after step ${step}, expected ${lastStep} steps`)
 }
 
 function checkFinite(step: number, metrics: StepMetrics): void {
   for (const [name, value] of metrics) {
     if (Number.isFinite(value)) continue
-    throw new InputError(`training: ${name} became ${value} at step ${step}`, {
-      cure: 'lower the learning rate (--lr, --swa-lr), add warm-up, or check the data for broken values; the state before it is kept',
-    })
+    throw new InputError(`training: ${name} became ${value} at step ${step}`, { cure: DIVERGED })
   }
 }

@@ -13,6 +13,7 @@ import {
   type Transforms,
 } from '../data/index.ts'
 import { inputSpecs, transformsForInputs, type DataOptions } from '../eval/loading.ts'
+import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
@@ -27,6 +28,8 @@ export interface DataPlan extends DatasetSummary {
 
 export interface FinetunePlan {
   readonly version: string
+  /** What trains: another engine gives other numbers, so a run stays on its own. */
+  readonly engine: { readonly name: string; readonly precision: Precision }
   readonly model: { readonly path: string; readonly sha256: string }
   readonly train: DataPlan
   readonly val: DataPlan | null
@@ -51,8 +54,15 @@ export interface PlannedRun {
   readonly val: Dataset | null
 }
 
+/** What of an engine is part of a plan. */
+export type PlannedEngine = Pick<Engine, 'name' | 'precision'>
+
 /** Opens the data and resolves every option against model and data. */
-export async function planFinetune(file: ModelFile, options: FinetuneOptions): Promise<PlannedRun> {
+export async function planFinetune(
+  engine: PlannedEngine,
+  file: ModelFile,
+  options: FinetuneOptions,
+): Promise<PlannedRun> {
   const { train, val } = await openData(options)
   const { select } = options.settings
   if (val === null && select !== 'swa') {
@@ -79,6 +89,7 @@ export async function planFinetune(file: ModelFile, options: FinetuneOptions): P
   const schedule = planSchedule(options.schedule, length)
   const plan: FinetunePlan = {
     version: VERSION,
+    engine: { name: engine.name, precision: engine.precision ?? 'float32' },
     model: { path: options.model, sha256: await sha256File(options.model) },
     train: dataPlan(train),
     val: val && dataPlan(val),

@@ -8,6 +8,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Metrics } from '../eval/metrics.ts'
+import type { Traffic } from '../runtime/engine.ts'
 import { openSafetensors, writeSafetensors } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
@@ -59,6 +60,10 @@ export interface Progress {
   readonly start: Metrics | null
   readonly best: { readonly step: number; readonly metrics: Metrics } | null
   readonly last: Metrics | null
+  /** What crossed to the engine's device and back in these steps. */
+  readonly traffic: Traffic
+  /** Whether the step is a stop whose work (log, validation, snapshot) was interrupted: resuming begins with it. */
+  readonly unfinished: boolean
   /** Sums over the unfinished reporting interval. */
   readonly pending: { readonly loss: number; readonly steps: number }
 }
@@ -118,13 +123,20 @@ async function openConfig(run: RunFolder, text: string, ignored: readonly string
       throw new UsageError(
         `run ${run.path}: the folder holds a run with another plan: ${differences.join('; ')}`,
         {
-          cure: 'give the options of that run to resume it, or another --run folder to start anew',
+          cure: `give the options of that run${engineOf(known, differences)} to resume it, or another --run folder to start anew`,
         },
       )
     }
   }
   await writeFileAtomic(run.config, text)
   return false
+}
+
+/** Another engine is often what `auto` found today, not what was asked for: the one of the run is named. */
+function engineOf(known: unknown, differences: readonly string[]): string {
+  const { engine } = known as { engine?: { name?: string } }
+  if (!engine?.name || !differences.some(difference => difference.startsWith('engine.'))) return ''
+  return `, --engine ${engine.name},`
 }
 
 /** Whether nothing was trained in the folder. */

@@ -6,10 +6,11 @@ import { graphFingerprint, RunningAverage } from '../averaging/index.ts'
 import { evaluateModel } from '../eval/evaluate.ts'
 import { evaluationSource } from '../eval/inference-form.ts'
 import type { Metrics } from '../eval/metrics.ts'
+import type { Traffic } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { initialState } from './initial-state.ts'
-import { runLoop } from './loop.ts'
+import { DIVERGED, interruptedAfter, runLoop } from './loop.ts'
 import { MetricsLog } from './metrics-log.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
 import { loadState, rewind, saveState, type Progress, type RunFolder } from './run-folder.ts'
@@ -31,6 +32,9 @@ export class Training {
   readonly #options: FinetuneOptions
   readonly #context: FinetuneContext
   #log: MetricsLog
+  /** Of the steps before this process. */
+  readonly #trafficBefore: Traffic
+  #notesShown = 0
   #savedAt = performance.now()
 
   private constructor(
@@ -49,6 +53,7 @@ export class Training {
     this.progress = progress
     this.average = average
     this.#log = log
+    this.#trafficBefore = progress.traffic
   }
 
   /** Takes up the newest saved state, or begins. */
@@ -87,6 +92,7 @@ export class Training {
     }
     const reading = new AbortController()
     try {
+      if (this.progress.unfinished) await this.#stop(this.progress.step)
       await runLoop({
         trainer,
         firstStep: this.progress.step,
@@ -95,7 +101,10 @@ export class Training {
         scalarsAt: step => stepInputs(this.#session, step, learningRateAt(plan.schedule, step - 1)),
         isStop: step => this.#isDue(step) || performance.now() - this.#savedAt > SAVE_INTERVAL_MS,
         onStop: step => this.#stop(step),
-        onStep: (step, metrics) => this.#count(step, metrics.get('loss')!),
+        onStep: (step, metrics) => {
+          this.#showNotes()
+          this.#count(step, metrics.get('loss')!)
+        },
         signal,
       })
     } finally {
@@ -131,6 +140,13 @@ export class Training {
     return step % plan.batchesPerEpoch === 0 || step % plan.evalEvery === 0 || isSnapshot(plan.schedule, step)
   }
 
+  /** An engine may learn from the first steps how the program runs. */
+  #showNotes(): void {
+    const { notes } = this.#session.trainer
+    for (const message of notes.slice(this.#notesShown)) this.#context.onEvent({ kind: 'note', message })
+    this.#notesShown = notes.length
+  }
+
   #count(step: number, loss: number): void {
     const { plan } = this.#session
     const { pending } = this.progress
@@ -145,17 +161,37 @@ export class Training {
 
   /** The loop stands still after `step`: log, validate, snapshot, save; in this order, so that what is saved is complete. */
   async #stop(step: number): Promise<void> {
-    const { plan, training, trainer } = this.#session
-    const state = await trainer.readState()
-    if (this.#isDue(step) || step === plan.steps) {
-      const weights = weightsOfState(training, state)
-      await this.#logTraining(step)
-      const metrics = await this.#validateWeights(weights, step)
-      if (isSnapshot(plan.schedule, step)) await this.#snapshot(step, state, weights, metrics)
-      if (step === plan.steps) this.progress = { ...this.progress, last: metrics }
+    const state = await this.#session.trainer.readState()
+    checkState(step, state)
+    const before = this.progress
+    const bytes = this.#log.bytes
+    try {
+      if (this.#isDue(step) || step === this.#session.plan.steps) await this.#doWork(step, state)
+      this.progress = { ...this.progress, unfinished: false }
+    } catch (error) {
+      if (!this.#context.signal?.aborted) throw error
+      // The steps are done and kept; their stop's work is begun again. What it has logged is cut off then.
+      this.progress = { ...before, unfinished: true }
+      await this.#save(state, bytes)
+      throw interruptedAfter(step, this.#session.plan.steps, error)
     }
+    await this.#save(state, this.#log.bytes)
+  }
+
+  /** What is due at a stop. The average is the last to change: what comes before may be interrupted. */
+  async #doWork(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
+    const { plan, training } = this.#session
+    const weights = weightsOfState(training, state)
+    await this.#logTraining(step)
+    const metrics = await this.#validateWeights(weights, step)
+    if (isSnapshot(plan.schedule, step)) await this.#snapshot(step, state, weights, metrics)
+    if (step === plan.steps) this.progress = { ...this.progress, last: metrics }
+  }
+
+  async #save(state: ReadonlyMap<string, Tensor>, metricsBytes: number): Promise<void> {
     await this.#log.flush()
-    this.progress = { ...this.progress, metricsBytes: this.#log.bytes }
+    const traffic = sumTraffic(this.#trafficBefore, this.#session.trainer.traffic)
+    this.progress = { ...this.progress, metricsBytes, traffic }
     const average = { name: 'average', write: (path: string) => this.average.save(path) }
     await saveState(this.#run, this.progress, state, this.average.members.length > 0 ? [average] : [])
     this.#savedAt = performance.now()
@@ -222,8 +258,37 @@ function checkBest(run: RunFolder, { best }: Progress): void {
   })
 }
 
+/**
+ * The loss of a step is that of the weights before it: weights that a step broke show in the loss of the next. They must
+ * not be saved in the meantime.
+ */
+function checkState(step: number, state: ReadonlyMap<string, Tensor>): void {
+  for (const [name, tensor] of state) {
+    if (isFinite(tensor.view() as Float32Array)) continue
+    throw new InputError(`training: ${name} holds values that are not finite after step ${step}`, {
+      cure: DIVERGED,
+    })
+  }
+}
+
+function isFinite(values: Float32Array): boolean {
+  for (const value of values) if (!Number.isFinite(value)) return false
+  return true
+}
+
+function sumTraffic(a: Traffic, b: Traffic): Traffic {
+  return {
+    steps: a.steps + b.steps,
+    runs: a.runs + b.runs,
+    batchBytes: a.batchBytes + b.batchBytes,
+    stateBytes: a.stateBytes + b.stateBytes,
+  }
+}
+
 const NEW_RUN: Progress = {
   step: 0,
+  traffic: { steps: 0, runs: 0, batchBytes: 0, stateBytes: 0 },
+  unfinished: false,
   metricsBytes: 0,
   snapshots: [],
   start: null,

@@ -39,6 +39,11 @@ export class EnvironmentError extends SwaError {
   override readonly exitCode = 4
 }
 
+/** A check that was asked for came out negative; its result is complete (exit code 5). */
+export class CheckError extends SwaError {
+  override readonly exitCode = 5
+}
+
 /** The person interrupted the work; state was saved (exit code 130). */
 export class InterruptedError extends SwaError {
   override readonly exitCode = 130

@@ -32,7 +32,29 @@ const REFUSED: readonly (readonly [args: string, message: string | RegExp])[] = 
   ['evaluate model.onnx --data d --limit many', '--limit: expected a number'],
   ['evaluate model.onnx --data d --limit 0', '--limit: expected a positive whole number, found 0'],
   ['evaluate model.onnx --data d --limit 1 --limit 2', '--limit: expected once, found 2 times: 1, 2'],
-  ['evaluate model.onnx --data d --engine abacus', /Invalid values.*engine/],
+  [
+    'evaluate model.onnx --data d --engine abacus',
+    /^--engine: expected auto, .*cpu.*, found "abacus"$|^--engine: expected auto or cpu/,
+  ],
+  [
+    'finetune model.onnx --data d --engine cpu:1',
+    '--engine: cpu has no devices to choose from, found "cpu:1"',
+  ],
+  ['evaluate model.onnx --data d --precision fp16', '--precision fp16: half precision is not there yet'],
+  [
+    'recalibrate model.onnx --data d -o out.onnx --precision int8',
+    '--precision: expected float32 or tf32, found "int8"',
+  ],
+  [
+    'evaluate model.onnx --data d --engines cpu',
+    '--engines: expected two or more different engines, found "cpu"',
+  ],
+  [
+    'evaluate model.onnx --data d --engines cpu,cpu',
+    '--engines: expected two or more different engines, found "cpu,cpu"',
+  ],
+  ['evaluate model.onnx --data d --engines cpu,auto', /^--engines: expected .*cpu.*, found "auto"$/],
+  ['evaluate model.onnx --data d --tolerance 1e-3', '--tolerance: it goes with --engines'],
   ['evaluate model.onnx --data d --mean 0.5', '--mean: expected --mean and --std together'],
   [
     'evaluate model.onnx --data d --mean 0.5,x --std 1',

@@ -94,7 +94,19 @@ test('ten steps of finetune: the loss falls, and the written model differs in we
     ]
     const rates = ['--optimizer', 'adamw', '--lr', '5e-4', '--bn', 'frozen']
     const { steps, model } = await json<FinetuneResult>(
-      ...['finetune', CLASSIFIER, '--data', data, '--run', run, ...lengths, ...rates, ...LINES],
+      ...[
+        'finetune',
+        CLASSIFIER,
+        '--engine',
+        'cpu',
+        '--data',
+        data,
+        '--run',
+        run,
+        ...lengths,
+        ...rates,
+        ...LINES,
+      ],
     )
     assert.is(steps, 10)
     const log = await readFile(join(run, 'metrics.jsonl'), 'utf8')

@@ -50,6 +50,8 @@ test('the page stands alone and shows hostile names as text', async () => {
       model: 'm',
       swaIsBest: true,
       recalibrated: null,
+      traffic: null,
+      crossValidation: null,
     }
     const html = readFileSync(await writeReport(result), 'utf8')
     assert.match(html, 'top-1 90.00 %, loss 0.2500')

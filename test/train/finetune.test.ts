@@ -125,7 +125,7 @@ test('another plan in the same folder is refused with the difference', async () 
 
 test('a plan is the same whoever makes it, and touches nothing', async () => {
   const run = join(folder, 'never')
-  const plan = await planRun({ ...OPTIONS, run })
+  const plan = await planRun(cpuEngine(), { ...OPTIONS, run })
   assert.is(plan.steps, 40)
   assert.is(plan.batchesPerEpoch, 10)
   assert.not.ok(readdirSync(folder).includes('never'))
@@ -136,8 +136,8 @@ test('a plan is the same whoever makes it, and touches nothing', async () => {
 })
 
 test('with validation data of their own, all training data are trained on', async () => {
-  const held = await planRun({ ...OPTIONS, run: join(folder, 'never') })
-  const both = await planRun({ ...OPTIONS, run: join(folder, 'never'), val: data })
+  const held = await planRun(cpuEngine(), { ...OPTIONS, run: join(folder, 'never') })
+  const both = await planRun(cpuEngine(), { ...OPTIONS, run: join(folder, 'never'), val: data })
   assert.equal([held.train.length, held.val!.length], [320, 80])
   assert.equal([both.train.length, both.val!.length], [400, 400])
 })
@@ -155,7 +155,7 @@ test('a learning rate that diverges is one clear error; what was saved stays', a
 
 test('choosing the best without validation data is refused', async () => {
   const settings = { ...OPTIONS.settings, select: 'best' as const }
-  const error = await errorOf(planRun({ ...OPTIONS, settings, dataOptions: { holdOut: 0 } }))
+  const error = await errorOf(planRun(cpuEngine(), { ...OPTIONS, settings, dataOptions: { holdOut: 0 } }))
   assert.is(error.exitCode, 2)
   assert.is(error.message, '--select best: there are no validation data to choose by')
 })
@@ -170,7 +170,20 @@ test('more classes than outputs, and batches larger than the data, are refused',
 test('Ctrl-C saves the state and exits with 130; the same command continues', async () => {
   const run = join(folder, 'interrupted')
   const start = () => {
-    const args = ['finetune', MODEL, '--data', data, '--run', run, '--epochs', '30', '--batch-size', '16']
+    const args = [
+      'finetune',
+      MODEL,
+      '--engine',
+      'cpu',
+      '--data',
+      data,
+      '--run',
+      run,
+      '--epochs',
+      '30',
+      '--batch-size',
+      '16',
+    ]
     const child = spawn(process.execPath, ['--import', 'tsx', join(ROOT, 'src/cli/main.ts'), ...args], {
       cwd: ROOT,
     })
@@ -201,7 +214,7 @@ test('an abort outside the training loop says what is kept, and leaves nothing l
       {
         signal: controller.signal,
         onEvent: event => {
-          if (event.kind === 'progress' && event.label === 'validate step 10') controller.abort(reason)
+          if (event.kind === 'progress' && event.label === 'validate swa') controller.abort(reason)
         },
       },
     ),
@@ -212,6 +225,35 @@ test('an abort outside the training loop says what is kept, and leaves nothing l
     readdirSync(run).filter(name => name.startsWith('.')),
     [],
   )
+})
+
+test('an abort while a stop validates keeps its steps; the stop is done again, once', async () => {
+  const run = join(folder, 'aborted-stop')
+  const options = { ...OPTIONS, run }
+  for (const step of [10, 30, 40]) {
+    const controller = new AbortController()
+    const error = await errorOf(
+      finetune(cpuEngine(), options, {
+        signal: controller.signal,
+        onEvent: event => {
+          if (event.kind === 'progress' && event.label === `validate step ${step}`)
+            controller.abort(new InterruptedError('interrupted'))
+        },
+      }),
+    )
+    assert.is(error.message, `training was interrupted after step ${step} of 40; its state is saved`)
+  }
+  await finetune(cpuEngine(), options, silent)
+  const read = (folder: string, name: string) => readFileSync(join(folder, name))
+  for (const name of ['averaged.onnx', 'best.onnx', 'manifest.json', 'average.safetensors'])
+    assert.ok(read(run, name).equals(read(OPTIONS.run, name)), name)
+  const log = (folder: string) =>
+    read(folder, 'metrics.jsonl')
+      .toString()
+      .trim()
+      .split('\n')
+      .map(line => ({ ...(JSON.parse(line) as object), ts: 0 }))
+  assert.equal(log(run), log(OPTIONS.run))
 })
 
 test('select delivers what was asked for', () => {

@@ -30,7 +30,19 @@ function start(run: string) {
     '--shift',
     '1',
   ]
-  const args = ['finetune', model, '--data', data, '--run', run, '--optimizer', 'adamw', ...lengths]
+  const args = [
+    'finetune',
+    model,
+    '--engine',
+    'cpu',
+    '--data',
+    data,
+    '--run',
+    run,
+    '--optimizer',
+    'adamw',
+    ...lengths,
+  ]
   const main = join('src', 'cli', 'main.ts')
   const child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
     cwd: ROOT,

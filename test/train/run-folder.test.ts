@@ -13,7 +13,18 @@ const folder = mkdtempSync(join(tmpdir(), 'swa-folder-'))
 
 function progressAt(step: number): Progress {
   const pending = { loss: 0, steps: 0 }
-  return { step, metricsBytes: 0, snapshots: [], start: null, best: null, last: null, pending }
+  const traffic = { steps: step, runs: step, batchBytes: 0, stateBytes: 0 }
+  return {
+    step,
+    metricsBytes: 0,
+    snapshots: [],
+    start: null,
+    best: null,
+    last: null,
+    traffic,
+    unfinished: false,
+    pending,
+  }
 }
 
 const tensorsOf = (step: number) => new Map([['theta', Tensor.of('float32', [2], [step, step])]])

@@ -3,7 +3,9 @@
 import type { Argv } from 'yargs'
 import type { AverageResult } from '../../eval/average-model.ts'
 import { UsageError } from '../../util/errors.ts'
+import { CPU } from '../../runtime/engines.ts'
 import { runCommand, type CommonArguments } from '../command.ts'
+import { askedEngine, openEngine } from '../engine.ts'
 import {
   BATCH_NORM_OPTIONS,
   DATA_OPTIONS,
@@ -101,6 +103,7 @@ export function builder(yargs: Argv): Argv {
 
 export async function handler(args: AverageArguments): Promise<void> {
   const { checkpoints, into, weights, integers, partial, out, data, val, bnMode } = args
+  const asked = askedEngine(args, CPU)
   const average = given({
     ...{ into, integers },
     weights: weights === undefined ? undefined : parseNumbers('--weights', weights),
@@ -121,13 +124,20 @@ export async function handler(args: AverageArguments): Promise<void> {
     }
     const { averageModel } = await import('../../eval/average-model.ts')
     const { describeAverage } = await import('../../eval/report-average.ts')
-    const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
-    const result: AverageResult = await averageModel(cpuEngine(), options, {
+    // The average itself is plain arithmetic: an engine runs models to recalibrate and to compare.
+    const runs = (data ?? val) !== undefined
+    const { engine, used } = runs ? await openEngine(asked, terminal) : await idleEngine()
+    const result: AverageResult = await averageModel(engine, options, {
       signal,
       onProgress: progress => terminal.progress(progress),
     })
     terminal.done()
     for (const warning of result.warnings) terminal.warn(warning)
-    terminal.result(describeAverage(result), result)
+    terminal.result(describeAverage(result), { ...result, engine: used })
   })
+}
+
+async function idleEngine() {
+  const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
+  return { engine: cpuEngine(), used: null }
 }

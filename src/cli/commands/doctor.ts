@@ -16,16 +16,23 @@ export async function handler(args: CommonArguments): Promise<void> {
   })
 }
 
-function describeMachine(report: MachineReport): string {
+export function describeMachine(report: MachineReport): string {
   const memory = `${formatBytes(report.memoryBytes)} memory, ${formatBytes(report.freeMemoryBytes)} free`
+  const packages = Object.keys(report.versions)
+  const longest = Math.max(...packages.map(name => name.length))
   const lines = [
-    `node ${report.node} on ${report.platform}, onnxruntime-node ${report.onnxruntime}`,
-    `${report.processor}, ${report.cores} cores, ${memory}`,
+    `${report.platform}, ${report.processor}, ${report.cores} cores, ${memory}`,
     '',
+    'versions',
+    ...packages.map(name => `  ${name.padEnd(longest)}  ${report.versions[name] ?? 'not installed'}`),
+    '',
+    'engines',
   ]
+  const width = Math.max(...report.engines.map(({ name }) => name.length))
   for (const { name, works, found, cure } of report.engines) {
-    lines.push(`${works ? 'works  ' : 'missing'}  ${name}: ${found}`)
-    if (cure) lines.push(`         to get it: ${cure}`)
+    lines.push(`  ${works ? 'works  ' : 'missing'}  ${name.padEnd(width)}  ${found}`)
+    if (cure) lines.push(`${' '.repeat(width + 13)}to get it: ${cure}`)
   }
+  lines.push('', `--engine auto takes ${report.auto.name} (${report.auto.reason})`)
   return lines.join('\n')
 }

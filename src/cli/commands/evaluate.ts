@@ -1,7 +1,12 @@
-/** `swa-onnx evaluate model.onnx... --data val`: models side by side on labelled data. */
+/** `swa-onnx evaluate model.onnx... --data val`: models side by side on labelled data, or engines side by side on models. */
 
 import type { Argv } from 'yargs'
-import { runCommand, type CommonArguments } from '../command.ts'
+import type { EngineComparisonOptions } from '../../eval/compare-engines.ts'
+import type { Engine } from '../../runtime/engine.ts'
+import { CPU, engineList, parseEngines, type EngineRequest } from '../../runtime/engines.ts'
+import { UsageError } from '../../util/errors.ts'
+import { runCommand, type CommandContext, type CommonArguments } from '../command.ts'
+import { askedEngine, openEngine, openEngines, type AskedEngine } from '../engine.ts'
 import {
   DATA_OPTIONS,
   dataOptions,
@@ -16,6 +21,8 @@ interface EvaluateArguments extends CommonArguments, DataArguments, EngineArgume
   readonly models: readonly string[]
   readonly data: string
   readonly output?: string
+  readonly engines?: string
+  readonly tolerance?: number
 }
 
 export const command = 'evaluate <models..>'
@@ -38,8 +45,20 @@ export function builder(yargs: Argv): Argv {
         describe: 'model output to measure (default: the only one)',
       },
       ...ENGINE_OPTIONS,
+      engines: {
+        type: 'string',
+        group: 'Engine:',
+        describe: `compare these engines instead, each with the first: ${engineList()}`,
+      },
+      tolerance: {
+        type: 'number',
+        group: 'Engine:',
+        describe:
+          'with --engines: largest difference, relative to the largest magnitude of the output, that is taken for rounding (default: 1e-3; tf32 and half precision 1e-2)',
+      },
     })
     .example('$0 evaluate model.onnx averaged.onnx --data val', 'which of two is better')
+    .example(`$0 evaluate averaged.onnx --data val --engines ${engineList()}`, 'whether all compute the same')
     .example(
       '$0 evaluate angle.onnx --data lines --size 48x192 --mean 0.5 --std 0.5',
       'images of another size and normalisation',
@@ -49,24 +68,68 @@ export function builder(yargs: Argv): Argv {
 
 export async function handler(args: EvaluateArguments): Promise<void> {
   const { models, data, output } = args
+  const asked = askedEngine(args, CPU)
+  const requests = args.engines === undefined ? null : parseEngines(args.engines)
+  const tolerance = checkTolerance(args)
+  if (requests !== null && args.engine !== undefined) {
+    throw new UsageError('--engine: expected it or --engines, found both')
+  }
   const options = {
     models,
     data,
     dataOptions: dataOptions(args),
     ...engineOptions(args),
-    ...given({ output }),
+    ...given({ output, tolerance }),
   }
-  await runCommand(args, async ({ terminal, signal }) => {
-    const { evaluateModels } = await import('../../eval/compare.ts')
-    const { describeEvaluation } = await import('../../eval/report.ts')
-    const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
-    const report = await evaluateModels(cpuEngine(), options, {
-      signal,
-      onProgress: (model, done, total) =>
-        terminal.progress({ label: `evaluate ${model}`, done, total, unit: 'samples' }),
-    })
-    terminal.done()
-    for (const note of report.notes) terminal.info(note)
-    terminal.result(describeEvaluation(report), report)
+  await runCommand(args, context =>
+    requests === null ? evaluate(asked, options, context) : compare(requests, asked, options, context),
+  )
+}
+
+async function evaluate(
+  asked: AskedEngine,
+  options: EngineComparisonOptions,
+  { terminal, signal }: CommandContext,
+): Promise<void> {
+  const { evaluateModels } = await import('../../eval/compare.ts')
+  const { describeEvaluation } = await import('../../eval/report.ts')
+  const { engine, used } = await openEngine(asked, terminal)
+  const report = await evaluateModels(engine, options, {
+    signal,
+    onProgress: (model, done, total) =>
+      terminal.progress({ label: `evaluate ${model}`, done, total, unit: 'samples' }),
   })
+  terminal.done()
+  for (const note of report.notes) terminal.info(note)
+  terminal.result(describeEvaluation(report), { ...report, engine: used })
+}
+
+/** The result is complete whatever it says; that engines differ is a failed check. */
+async function compare(
+  requests: readonly EngineRequest[],
+  { precision }: AskedEngine,
+  options: EngineComparisonOptions,
+  { terminal, signal }: CommandContext,
+): Promise<void> {
+  const { checkAgreement, crossValidateModels } = await import('../../eval/compare-engines.ts')
+  const { describeEngineComparison } = await import('../../eval/report-engines.ts')
+  const { engines, used } = await openEngines(requests, precision, terminal)
+  const report = await crossValidateModels(engines as [Engine, ...Engine[]], options, {
+    signal,
+    onProgress: (model, done, total) =>
+      terminal.progress({ label: `compare ${model}`, done, total, unit: 'samples' }),
+    onSearch: (model, done, total) =>
+      terminal.progress({ label: `look for the node in ${model}`, done, total, unit: 'values' }),
+  })
+  terminal.done()
+  for (const note of report.notes) terminal.info(note)
+  terminal.result(describeEngineComparison(report), { ...report, engines: used })
+  checkAgreement(report)
+}
+
+function checkTolerance({ tolerance, engines }: EvaluateArguments): number | undefined {
+  if (tolerance === undefined) return undefined
+  if (engines === undefined) throw new UsageError('--tolerance: it goes with --engines')
+  if (tolerance > 0 && Number.isFinite(tolerance)) return tolerance
+  throw new UsageError(`--tolerance: expected a positive number such as 1e-3, found ${tolerance}`)
 }

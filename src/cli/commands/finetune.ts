@@ -4,10 +4,13 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Argv } from 'yargs'
 import type { FinetuneEvent } from '../../train/options.ts'
-import type { FinetuneResult } from '../../train/finish.ts'
+import type { EngineCheck } from '../../train/check-engine.ts'
+import type { FinetuneResult, TrafficSummary } from '../../train/finish.ts'
 import { UsageError } from '../../util/errors.ts'
-import { formatTable } from '../../util/format.ts'
+import { formatBytes, formatTable } from '../../util/format.ts'
+import { AUTO } from '../../runtime/engines.ts'
 import { runCommand, type CommonArguments } from '../command.ts'
+import { askedEngine, openEngine } from '../engine.ts'
 import { FINETUNE_OPTIONS, finetuneOptions, type FinetuneArguments } from '../finetune-options.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -31,10 +34,12 @@ export function builder(yargs: Argv): Argv {
 
 export async function handler(args: CommonArguments & FinetuneArguments): Promise<void> {
   const options = finetuneOptions(args)
+  const asked = askedEngine(args, AUTO)
   await runCommand(args, async ({ terminal, signal }) => {
     const { finetune, planRun } = await import('../../train/finetune.ts')
     if (args.dryRun) {
-      const plan = await planRun(options)
+      const { engine } = await openEngine(asked, terminal)
+      const plan = await planRun(engine, options)
       terminal.result(JSON.stringify(plan, null, 2), plan)
       return
     }
@@ -43,14 +48,14 @@ export async function handler(args: CommonArguments & FinetuneArguments): Promis
         cure: 'name its folder with --run',
       })
     }
-    const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
+    const { engine, used } = await openEngine(asked, terminal)
     const { describeMetrics } = await import('../../eval/score.ts')
     const { writeReport } = await import('../../report/html.ts')
-    const result = await finetune(cpuEngine(), options, { onEvent: event => show(terminal, event), signal })
+    const result = await finetune(engine, options, { onEvent: event => show(terminal, event), signal })
     const report = await writeReport(result)
     terminal.done()
     terminal.info(`report: ${report}`)
-    terminal.result(describeResult(result, describeMetrics), result)
+    terminal.result(describeResult(result, describeMetrics), { ...result, engine: used })
     if (result.swaIsBest === false) {
       terminal.warn(
         `the average is not the best on the validation data; delivered as asked: ${result.selected}`,
@@ -113,10 +118,23 @@ function describeResult(
     metrics ? describeMetrics(metrics) : 'not validated',
     path,
   ])
-  const { recalibrated, snapshots, model } = result
+  const { recalibrated, snapshots, model, traffic, crossValidation } = result
   const lines = [formatTable(rows), '', `averaged ${snapshots.length} snapshots of ${result.steps} steps`]
   if (recalibrated)
     lines.push(`recalibrated ${recalibrated.sites} batch norms on ${recalibrated.samples} samples`)
+  if (traffic) lines.push(`to the device and back: ${describeTraffic(traffic)}`)
+  if (crossValidation) lines.push(describeCheck(crossValidation))
   lines.push(`delivered (*): ${model}`)
   return lines.join('\n')
+}
+
+function describeTraffic({ batchBytesPerStep, stateBytesPerStep, stepsPerRun }: TrafficSummary): string {
+  const bytes = `${formatBytes(batchBytesPerStep)} of batches and ${formatBytes(stateBytesPerStep)} of state a step`
+  return `${bytes}, ${stepsPerRun.toFixed(1)} steps a run`
+}
+
+function describeCheck({ engine, reference, samples, relative, tolerance, agrees }: EngineCheck): string {
+  const difference = relative.toExponential(1)
+  const verdict = agrees ? 'agree' : 'DIFFER'
+  return `${engine} and ${reference} ${verdict} on ${samples} samples: ${difference} of the output's scale, ${tolerance.toExponential(0)} is taken for rounding`
 }

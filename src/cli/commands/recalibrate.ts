@@ -1,7 +1,9 @@
 /** `swa-onnx recalibrate model.onnx --data train -o out.onnx`: batch-norm statistics that fit the weights. */
 
 import type { Argv } from 'yargs'
+import { CPU } from '../../runtime/engines.ts'
 import { runCommand, type CommonArguments } from '../command.ts'
+import { askedEngine, openEngine } from '../engine.ts'
 import {
   BATCH_NORM_OPTIONS,
   DATA_OPTIONS,
@@ -47,18 +49,19 @@ export function builder(yargs: Argv): Argv {
 
 export async function handler(args: RecalibrateArguments): Promise<void> {
   const { model, data, out, bnMode } = args
+  const asked = askedEngine(args, CPU)
   checkOutput(args, [model])
   const options = { model, data, out, mode: bnMode, dataOptions: dataOptions(args), ...engineOptions(args) }
   await runCommand(args, async ({ terminal, signal }) => {
     const { recalibrateModel } = await import('../../eval/recalibrate-model.ts')
     const { describeRecalibration } = await import('../../eval/report.ts')
-    const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
-    const report = await recalibrateModel(cpuEngine(), options, {
+    const { engine, used } = await openEngine(asked, terminal)
+    const report = await recalibrateModel(engine, options, {
       signal,
       onProgress: (done, total) => terminal.progress({ label: 'recalibrate', done, total, unit: 'samples' }),
     })
     terminal.done()
     for (const note of report.notes) terminal.info(note)
-    terminal.result(describeRecalibration(report), report)
+    terminal.result(describeRecalibration(report), { ...report, engine: used })
   })
 }

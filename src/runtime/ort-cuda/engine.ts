@@ -1,8 +1,7 @@
 /** ONNX Runtime's CUDA execution provider: a chunk of steps is one run of a Loop, on one device. */
 
 import { freemem } from 'node:os'
-import type { Engine, SessionOptions } from '../engine.ts'
-import type { Precision } from '../engines.ts'
+import type { Engine, Precision, SessionOptions } from '../engine.ts'
 import { joinState } from '../join-state.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
 import { openLoopTrainer } from '../ort/loop-trainer.ts'
@@ -37,11 +36,12 @@ export interface CudaOptions {
 /** The engine on a device. Opening it settles the precision of the whole process (precision.ts). */
 export function cudaEngine({ device, precision }: CudaOptions): Engine {
   settlePrecision(precision)
-  return loopEngine({
+  const engine = loopEngine({
     description: `ONNX Runtime, CUDA execution provider, GPU ${device}, ${precision}`,
     providers: [{ name: 'cuda', deviceId: device }],
     provider: 'CUDAExecutionProvider',
   })
+  return { ...engine, precision }
 }
 
 /** On which execution provider the programs for CUDA run. */

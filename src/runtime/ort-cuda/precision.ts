@@ -6,7 +6,7 @@
 
 import { isMainThread } from 'node:worker_threads'
 import { EnvironmentError, UnsupportedError } from '../../util/errors.ts'
-import type { Precision } from '../engines.ts'
+import type { Precision } from '../engine.ts'
 
 const VARIABLE = 'NVIDIA_TF32_OVERRIDE'
 

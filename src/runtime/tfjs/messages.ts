@@ -24,7 +24,10 @@ export type Requests = {
     arguments: { model: Uint8Array; state: readonly StateVector[]; metrics: readonly string[] }
     result: SessionId
   }
-  steps: { arguments: { id: SessionId; batches: readonly WireFeeds[] }; result: StepResults }
+  steps: {
+    arguments: { id: SessionId; batches: readonly WireFeeds[] }
+    result: Pick<StepResults, 'metrics' | 'traffic'>
+  }
   readState: { arguments: { id: SessionId }; result: WireFeeds }
   writeState: { arguments: { id: SessionId; state: WireFeeds }; result: null }
   close: { arguments: { id: SessionId }; result: null }

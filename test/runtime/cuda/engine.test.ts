@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { chooseEngine, ENGINE_NAMES, parseEngine } from '../../../src/runtime/engines.ts'
+import { chooseEngine } from '../../../src/runtime/choose-engine.ts'
+import { ENGINE_NAMES, parseEngine } from '../../../src/runtime/engines.ts'
 import {
   cureFor,
   linkerMessage,
