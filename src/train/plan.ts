@@ -12,7 +12,8 @@ import {
   type DatasetSummary,
   type Transforms,
 } from '../data/index.ts'
-import { inputSpecs, transformsForInputs, type DataOptions } from '../eval/loading.ts'
+import { inputSpecs, transformsForInputs, type DataOptions, type ImageOptions } from '../eval/loading.ts'
+import type { Model } from '../ir/graph.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
@@ -54,13 +55,29 @@ export interface PlannedRun {
 /** Opens the data and resolves every option against model and data. */
 export async function planFinetune(file: ModelFile, options: FinetuneOptions): Promise<PlannedRun> {
   const { train, val } = await openData(options)
+  const model = { path: options.model, sha256: await sha256File(options.model) }
+  return { plan: resolvePlan(file.model, model, { train, val }, options), train, val }
+}
+
+/** What a plan takes from the options, wherever model and data are. */
+export type PlanOptions = Omit<FinetuneOptions, 'model' | 'data' | 'val' | 'run' | 'dataOptions'> & {
+  readonly dataOptions: ImageOptions
+}
+
+/** Resolves every option against an open model and open data. */
+export function resolvePlan(
+  model: Model,
+  source: FinetunePlan['model'],
+  { train, val }: { readonly train: Dataset; readonly val: Dataset | null },
+  options: PlanOptions,
+): FinetunePlan {
   const { select } = options.settings
   if (val === null && select !== 'swa') {
     throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
       cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
     })
   }
-  const inputs = inputSpecs(file.model)
+  const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
@@ -77,9 +94,9 @@ export async function planFinetune(file: ModelFile, options: FinetuneOptions): P
   }
   const length: RunLength = { epochs, batchesPerEpoch, batchSize }
   const schedule = planSchedule(options.schedule, length)
-  const plan: FinetunePlan = {
+  return {
     version: VERSION,
-    model: { path: options.model, sha256: await sha256File(options.model) },
+    model: source,
     train: dataPlan(train),
     val: val && dataPlan(val),
     transforms: { eval: transforms, train: augmented },
@@ -87,7 +104,6 @@ export async function planFinetune(file: ModelFile, options: FinetuneOptions): P
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
     settings: options.settings,
   }
-  return { plan, train, val }
 }
 
 async function openData({
@@ -118,7 +134,7 @@ function validationOptions(
   }
 }
 
-function augment(spec: Transforms, options: FinetuneOptions): Transforms {
+function augment(spec: Transforms, options: PlanOptions): Transforms {
   const wanted = Object.keys(options.augment).length > 0
   return checkTransforms(withAugment(spec, wanted ? options.augment : null), 'augmentation')
 }
