@@ -18,6 +18,8 @@ import type { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'
 import { convWindow, type Window } from '../../src/ops/window.ts'
 import { isTrainingForm, raiseOpset } from '../../src/passes/index.ts'
+import type { Engine } from '../../src/runtime/engine.ts'
+import { serializeLowered, type Program } from '../../src/runtime/program.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
 import type { Tensor } from '../../src/tensor/tensor.ts'
 import { runModel } from './ort.ts'
@@ -41,7 +43,18 @@ export interface OpCase {
 
 export interface OpCaseOptions {
   readonly tolerance?: number
+  /** Lowers composites by this table and runs on onnxruntime's CPU provider. */
   readonly lowerings?: CompositeLowerings
+  /** Lowers and runs on this engine instead. */
+  readonly engine?: Engine
+}
+
+/** A case's forward and backward graph as a program without state, and what its outputs must be. */
+export interface OpProgram {
+  readonly program: Program
+  readonly feeds: Readonly<Record<string, Tensor>>
+  /** Compares the outputs of a run with PyTorch's outputs and gradients. */
+  readonly check: (results: Readonly<Record<string, Tensor>>, tolerance: number) => void
 }
 
 /** Every case of the index. */
@@ -50,9 +63,20 @@ export function opCases(): readonly OpCase[] {
   return cases
 }
 
-/** Differentiates the case's model, runs forward and backward, and compares outputs and gradients. */
+/** Runs the case forward and backward, and compares outputs and gradients. */
 export async function checkOpCase(fixture: OpCase, options: OpCaseOptions = {}): Promise<void> {
-  const { tolerance = 1e-5, lowerings = COMPOSITE_LOWERINGS } = options
+  const { tolerance = 1e-5, lowerings = COMPOSITE_LOWERINGS, engine } = options
+  const { program, feeds, check } = await opProgram(fixture)
+  if (engine) {
+    check(await runOn(engine, program, feeds), tolerance)
+  } else {
+    const lowered = lowerComposites(program.graph, lowerings)
+    check(await runModel(new Model(lowered, 10, new Map([['', program.opset]])), feeds), tolerance)
+  }
+}
+
+/** Differentiates the case's model. */
+export async function opProgram(fixture: OpCase): Promise<OpProgram> {
   const tensors = readSafetensors(join(FOLDER, `${fixture.name}.safetensors`))
   const model = await deserializeModel(readFileSync(join(FOLDER, `${fixture.name}.onnx`)), fixture.name)
   raiseOpset(model, 18)
@@ -79,28 +103,45 @@ export async function checkOpCase(fixture: OpCase, options: OpCaseOptions = {}):
   const rules = { rules: RULES, opset: model.opset, unreached: 'error' as const }
   const found = pullBack(op, nodes, seeds, targets, rules)
 
-  const program = new Graph(fixture.name)
-  program.inputs = [...graph.inputs, ...seeds.values()]
-  program.initializers = [...graph.initializers, ...op.initializers]
-  program.nodes = op.nodes
+  const whole = new Graph(fixture.name)
+  whole.inputs = [...graph.inputs, ...seeds.values()]
+  whole.initializers = [...graph.initializers, ...op.initializers]
+  whole.nodes = op.nodes
   // Identity: a gradient may be a seed, or the gradient of another input as well.
   const gradients = targets.map(target => op.Identity(found.get(target)!))
-  program.outputs = [...seeds.keys(), ...gradients]
-  const lowered = lowerComposites(program, lowerings)
+  whole.outputs = [...seeds.keys(), ...gradients]
+  const fed = whole.feeds.map(({ name, dtype, shape }) => ({ name, dtype, shape }))
   const feeds = {
     ...inputs,
     ...Object.fromEntries(fixture.dy.map(name => [`dy/${name}`, tensors.get(`dy/${name}`)!])),
   }
-  const results = await runModel(new Model(lowered, 10, new Map(model.opsetImports)), feeds)
-
   // A gradient that is a small difference of large terms (softmax at its ends) is known to a rounding of those: of dy.
   const rounding = 1e-7 * Math.max(...fixture.dy.map(name => norm(tensors.get(`dy/${name}`)!.toNumbers())))
-  for (const [y, name] of [...seeds.keys()].map((y, i) => [y, fixture.dy[i]!] as const)) {
-    compare(results[y.name]!, tensors.get(`output/${name}`)!, `${fixture.name}: ${name}`, tolerance, 0)
+  return {
+    program: { graph: whole, opset: model.opset, state: [], inputs: fed, metrics: [] },
+    feeds,
+    check(results, tolerance) {
+      for (const [y, name] of [...seeds.keys()].map((y, i) => [y, fixture.dy[i]!] as const)) {
+        compare(results[y.name]!, tensors.get(`output/${name}`)!, `${fixture.name}: ${name}`, tolerance, 0)
+      }
+      for (const [i, name] of wanted.entries()) {
+        const what = `${fixture.name}: gradient of ${name}`
+        compare(results[gradients[i]!.name]!, tensors.get(`dx/${name}`)!, what, tolerance, rounding)
+      }
+    },
   }
-  for (const [i, name] of wanted.entries()) {
-    const what = `${fixture.name}: gradient of ${name}`
-    compare(results[gradients[i]!.name]!, tensors.get(`dx/${name}`)!, what, tolerance, rounding)
+}
+
+async function runOn(
+  engine: Engine,
+  program: Program,
+  feeds: Readonly<Record<string, Tensor>>,
+): Promise<Record<string, Tensor>> {
+  const runner = await engine.openRunner(await serializeLowered(engine.lower(program)))
+  try {
+    return Object.fromEntries(await runner.run(new Map(Object.entries(feeds))))
+  } finally {
+    await runner.close()
   }
 }
 

@@ -1,0 +1,66 @@
+/** Normalizing operators without a WebGPU kernel, or with one that overflows. */
+
+import { float } from '../../../ir/attribute.ts'
+import type { Node } from '../../../ir/node.ts'
+import { tensorOf, type NodeForm, type NodeForms } from '../../../passes/index.ts'
+import { normalizeAxis, sizeOf } from '../../../tensor/shape.ts'
+import { Tensor } from '../../../tensor/tensor.ts'
+
+/** z − log Σ exp(z) with z = x − max. */
+const logSoftmax: NodeForm = (op, node) => {
+  const x = node.input(0)
+  const axis = normalizeAxis(node.int('axis', -1), x.rank, node.label)
+  const z = op.Sub(x, op.ReduceMax(x, [axis]))
+  return op.Sub(z, op.Log(op.ReduceSum(op.Exp(z), [axis])))
+}
+
+const LOWEST_FLOAT32 = -3.4028234663852886e38
+
+/**
+ * max + log Σ exp(x − max): the kernel adds up exp(x), which is infinite from x = 89 on. A maximum of −∞ is lifted to the
+ * lowest number, so that nothing but −∞ comes of it.
+ */
+const reduceLogSumExp: NodeForm = (op, node) => {
+  const x = node.input(0)
+  const axes = reducedAxes(node)
+  if (axes === null || axes.length === 0 || x.dtype !== 'float32') return null
+  const max = op.Max(op.ReduceMax(x, axes), op.scalarLike(x, LOWEST_FLOAT32))
+  const y = op.Add(max, op.Log(op.ReduceSum(op.Exp(op.Sub(x, max)), axes)))
+  return op.Reshape(y, node.output(0).shape)
+}
+
+/** The axes that a reduction reduces; null where they are not constant. */
+function reducedAxes(node: Node): number[] | null {
+  const { rank } = node.input(0)
+  const given = node.inputs[1]
+  const tensor = given ? tensorOf(given) : null
+  if (given && !tensor?.resident) return null
+  const axes = tensor?.toNumbers() ?? []
+  if (axes.length > 0) return axes.map(axis => normalizeAxis(axis, rank, node.label))
+  return node.int('noop_with_empty_axes', 0) === 0 ? Array.from({ length: rank }, (_, i) => i) : []
+}
+
+/** Each group as one channel of an InstanceNormalization; scale and bias, per channel or per group, afterwards. */
+const groupNormalization: NodeForm = (op, node) => {
+  const [x, scale, bias] = [node.input(0), node.input(1), node.input(2)]
+  const groups = node.int('num_groups', 0)
+  const n = x.shape[0]!
+  const size = sizeOf(x.shape)
+  const grouped = op.Reshape(x, [n, groups, size / (n * groups)])
+  const [ones, zeros] = [1, 0].map(value =>
+    op.constant(Tensor.of(x.dtype, [groups], new Array<number>(groups).fill(value))),
+  )
+  const epsilon = float(node.float('epsilon', 1e-5))
+  const inputs = [grouped, ones!, zeros!]
+  const xhat = op.one('InstanceNormalization', inputs, { shape: grouped.shape }, { epsilon })
+  const units = scale.shape[0]!
+  const column = [units, 1]
+  const scaled = op.Mul(op.Reshape(xhat, [n, units, size / (n * units)]), op.Reshape(scale, column))
+  return op.Reshape(op.Add(scaled, op.Reshape(bias, column)), x.shape)
+}
+
+export const normalizationForms: NodeForms = {
+  LogSoftmax: [logSoftmax],
+  ReduceLogSumExp: [reduceLogSumExp],
+  GroupNormalization: [groupNormalization],
+}
