@@ -1,0 +1,62 @@
+/** Which of the browser's engines work here, and the way from a name to an open engine. */
+
+import { EnvironmentError } from '../../util/errors.ts'
+import type { Engine } from '../engine.ts'
+import type { EngineReport } from '../engines.ts'
+import { wasmEngine, webgpuEngine } from './engine.ts'
+import type { WebOptions } from './load.ts'
+import { describeAdapter, findAdapter, isIsolated, isSoftware, threadCount } from './platform.ts'
+
+/** In the order in which `auto` tries them. */
+export const WEB_ENGINES = { webgpu: webgpuEngine, wasm: wasmEngine } as const
+
+export type WebEngineName = keyof typeof WEB_ENGINES
+
+/** What each engine would run on; nothing is loaded for it. */
+export async function probeWebEngines(): Promise<
+  readonly (EngineReport & { readonly name: WebEngineName })[]
+> {
+  return [await probeWebgpu(), probeWasm()]
+}
+
+async function probeWebgpu() {
+  const adapter = await findAdapter()
+  const name = 'webgpu' as const
+  if (typeof adapter === 'string') {
+    const cure = 'use a recent Chrome, Edge, Safari or Firefox with hardware acceleration switched on'
+    return { name, works: false, found: adapter, cure, accelerated: false }
+  }
+  const software = isSoftware(adapter)
+  const found = describeAdapter(adapter) + (software ? ' (a program, no GPU: slower than WebAssembly)' : '')
+  return { name, works: true, found, cure: null, accelerated: !software }
+}
+
+function probeWasm() {
+  const name = 'wasm' as const
+  const works = typeof (globalThis as { WebAssembly?: object }).WebAssembly === 'object'
+  if (!works) {
+    const cure = 'use a browser that allows WebAssembly'
+    return { name, works, found: 'this browser has no WebAssembly', cure, accelerated: false }
+  }
+  const threads = threadCount()
+  if (isIsolated()) {
+    const found = threads === 1 ? 'one processor' : `${threads} threads`
+    return { name, works, found, cure: null, accelerated: false }
+  }
+  const cure =
+    'for all processors, serve the page with the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, as `swa-onnx browser` does'
+  return { name, works, found: 'one thread: the page is not cross-origin isolated', cure, accelerated: false }
+}
+
+/** Opens an engine by name; `auto` takes WebGPU where there is a real GPU, else WebAssembly. */
+export async function openWebEngine(name: WebEngineName | 'auto', options: WebOptions = {}): Promise<Engine> {
+  if (name !== 'auto') return WEB_ENGINES[name](options)
+  const reports = await probeWebEngines()
+  const chosen =
+    reports.find(({ works, accelerated }) => works && accelerated) ?? reports.find(({ works }) => works)
+  if (!chosen) {
+    const found = reports.map(report => `${report.name}: ${report.found}`).join('; ')
+    throw new EnvironmentError(`no engine works in this browser (${found})`, { cure: reports[1]!.cure! })
+  }
+  return WEB_ENGINES[chosen.name](options)
+}
