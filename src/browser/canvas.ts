@@ -24,7 +24,10 @@ interface CanvasGlobals {
   ) => { getContext(kind: '2d', options: object): Context | null }
 }
 
-/** As Node decodes: first frame, EXIF orientation ignored, alpha dropped, numbers as the file has them. */
+/**
+ * As Node decodes: first frame, EXIF orientation ignored, alpha dropped, numbers as the file has them. Of translucent
+ * pixels a canvas keeps the product of colour and alpha only, so that their colours are rounded.
+ */
 const BITMAP_OPTIONS = { imageOrientation: 'none', premultiplyAlpha: 'none', colorSpaceConversion: 'none' }
 
 /** Decodes an image to RGB bytes (HWC) of the part and size that the geometry says, scaled as Pillow does. */

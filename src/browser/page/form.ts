@@ -12,7 +12,7 @@ const ENGINE_TITLES: Readonly<Record<string, string>> = { webgpu: 'WebGPU', wasm
 
 /** What is chosen in a group of radio buttons. */
 function chosen(name: string): string {
-  return String(new FormData(form).get(name) ?? '')
+  return form.querySelector<HTMLInputElement>(`input[name="${name}"]:checked`)?.value ?? ''
 }
 
 function choose(name: string, value: string): void {
