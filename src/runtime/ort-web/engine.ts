@@ -44,7 +44,9 @@ const WEBGPU = { name: 'webgpu', preferredLayout: 'NCHW' } as const
 export async function webgpuEngine(options: WebOptions = {}): Promise<Engine> {
   const adapter = await findAdapter()
   if (typeof adapter === 'string') {
-    throw new EnvironmentError(`engine webgpu does not work here: ${adapter}`, { cure: 'use the engine wasm' })
+    throw new EnvironmentError(`engine webgpu does not work here: ${adapter}`, {
+      cure: 'use the engine wasm',
+    })
   }
   const loaded = await loadOrtWeb('webgpu', options)
   const setup = { provider: WEBGPU }
@@ -72,5 +74,7 @@ function cpuNotes({ graph }: Lowered): string[] {
   const left = graph.nodes.filter(({ opType, domain }) => domain !== ONNX_DOMAIN || !operators.has(opType))
   if (left.length === 0) return []
   const names = [...new Set(left.map(({ opType }) => opType))].sort().join(', ')
-  return [`webgpu: ${left.length} of ${graph.nodes.length} nodes have no kernel there and run on the CPU: ${names}`]
+  return [
+    `webgpu: ${left.length} of ${graph.nodes.length} nodes have no kernel there and run on the CPU: ${names}`,
+  ]
 }
