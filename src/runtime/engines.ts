@@ -30,6 +30,7 @@ export interface EngineEntry {
 
 /** Engine -> its folder, loaded when it is asked for. The order is that in which `auto` tries them. */
 export const ENGINES = {
+  webgpu: async () => (await import('./ort-webgpu/index.ts')).webgpu,
   cpu: async () => (await import('./ort-cpu/index.ts')).cpu,
 } as const satisfies Record<string, () => Promise<EngineEntry>>
 

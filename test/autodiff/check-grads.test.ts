@@ -4,7 +4,8 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { RULES } from '../../src/autodiff/index.ts'
 import { rule, type GradientRule } from '../../src/autodiff/rule.ts'
-import { checkGrads, rowName, type GradRow } from '../support/check-grads.ts'
+import { checkGrads } from '../support/check-grads.ts'
+import { rowName, type GradRow } from '../support/grad-row.ts'
 
 /** The message that a wrong rule for Mul leads to. */
 async function failure(gradient: GradientRule, row: Partial<GradRow> = {}): Promise<string> {

@@ -13,108 +13,16 @@ import { Graph, Model } from '../../src/ir/graph.ts'
 import { Node } from '../../src/ir/node.ts'
 import { printNode } from '../../src/ir/print.ts'
 import { Value } from '../../src/ir/value.ts'
-import type { Shape } from '../../src/tensor/shape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { checkGrads, rowName, type GradRow, type InputSpec } from '../support/check-grads.ts'
+import { testRows } from '../support/check-grads.ts'
+import { normalizationRows } from './rows/normalization.ts'
 import { assertClose } from '../support/close.ts'
 import { errorOf } from '../support/errors.ts'
 import { runModel } from '../support/ort.ts'
 
 const lower = (graph: Graph) => lowerComposites(graph, COMPOSITE_LOWERINGS)
-const statistic = (shape: Shape, domain: [number, number]): InputSpec => ({
-  shape,
-  domain,
-  differentiable: false,
-})
 
-const frozen = (shape: Shape, epsilon?: number): GradRow => {
-  const channels = [shape[1]!]
-  return {
-    op: 'BatchNormalization',
-    inputs: [shape, channels, channels, statistic(channels, [-1, 1]), statistic(channels, [0.3, 3])],
-    attributes: epsilon === undefined ? {} : { epsilon: float(epsilon) },
-  }
-}
-
-const training = (shape: Shape, epsilon: number): GradRow => ({
-  op: `BatchNormTrain epsilon ${epsilon}`,
-  inputs: [shape, [shape[1]!], [shape[1]!]],
-  build: (op, [x, scale, bias]) => [batchNormTrain(op, { x: x!, scale: scale!, bias: bias! }, epsilon).y],
-  lower,
-})
-
-/** Mean and InvStdDev of onnxruntime's float64 LayerNormalization are float32. */
-const layer = (inputs: Shape[], attributes: GradRow['attributes'] = {}): GradRow => ({
-  op: 'LayerNormalization',
-  inputs,
-  attributes,
-  lower,
-  tolerance: 1e-5,
-})
-
-const rows: GradRow[] = [
-  frozen([4, 3]),
-  frozen([2, 3, 5], 0.1),
-  frozen([2, 3, 4, 3]),
-  frozen([1, 2, 3, 2, 2]),
-  training([5, 3], 1e-5),
-  training([2, 3, 5], 0.1),
-  training([2, 3, 4, 3], 1e-3),
-  training([1, 2, 3, 2, 2], 1e-5),
-  layer([[2, 3, 5], [5], [5]]),
-  layer([[2, 3, 5], [5]], { epsilon: float(0.1) }),
-  layer(
-    [
-      [2, 3, 5],
-      [3, 5],
-      [3, 5],
-    ],
-    { axis: 1 },
-  ),
-  layer(
-    [
-      [2, 3, 5],
-      [3, 1],
-      [3, 1],
-    ],
-    { axis: -2 },
-  ),
-  layer(
-    [
-      [2, 3],
-      [2, 3],
-      [2, 3],
-    ],
-    { axis: 0 },
-  ),
-  { op: 'RMSNormalization', inputs: [[2, 3, 5], [5]], opset: 23 },
-  {
-    op: 'RMSNormalization',
-    inputs: [
-      [2, 3, 4],
-      [3, 4],
-    ],
-    attributes: { axis: 1, epsilon: float(0.1) },
-    opset: 23,
-  },
-  { op: 'InstanceNormalization', inputs: [[2, 3, 5], [3], [3]], dtype: 'float32' },
-  {
-    op: 'InstanceNormalization',
-    inputs: [[2, 3, 4, 2], [3], [3]],
-    attributes: { epsilon: float(0.1) },
-    dtype: 'float32',
-  },
-  {
-    op: 'GroupNormalization',
-    inputs: [[2, 6, 3], [6], [6]],
-    attributes: { num_groups: 2 },
-    opset: 21,
-    dtype: 'float32',
-  },
-  { op: 'GroupNormalization', inputs: [[2, 6, 3, 2], [3], [3]], attributes: { num_groups: 3 }, opset: 18 },
-]
-
-for (const row of rows) test(rowName(row), () => checkGrads(row))
+testRows(test, normalizationRows)
 
 const SHAPE = [2, 2, 2]
 const NUMBERS = [1, 2, 4, 8, -1, 3, 0, 2]

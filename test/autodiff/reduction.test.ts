@@ -1,42 +1,11 @@
 /** Gradients of reductions. */
 
 import { test } from 'uvu'
-import type { GradRow } from '../support/check-grads.ts'
-import { constants, testRows } from '../support/check-grads.ts'
+import { testRows } from '../support/check-grads.ts'
+import { reductionRows } from './rows/reduction.ts'
 import { closedForms } from '../support/closed-form.ts'
 
-const shape = [2, 3, 4]
-
-const REDUCTIONS: readonly Omit<GradRow, 'inputs'>[] = [
-  { op: 'ReduceSum' },
-  { op: 'ReduceMean' },
-  { op: 'ReduceMax' },
-  { op: 'ReduceMin' },
-  { op: 'ReduceSumSquare' },
-  { op: 'ReduceL1', kinks: [0] },
-  { op: 'ReduceL2' },
-  { op: 'ReduceLogSum', domain: [0.5, 2] },
-  { op: 'ReduceLogSumExp' },
-]
-
-testRows(
-  test,
-  REDUCTIONS.flatMap(row => [
-    { ...row, inputs: [shape] },
-    { ...row, attributes: { keepdims: 0 }, inputs: [shape] },
-    { ...row, inputs: [shape, constants(1)] },
-    { ...row, attributes: { keepdims: 0 }, inputs: [shape, constants(-1, 0)] },
-  ]),
-)
-
-testRows(
-  test,
-  ['ReduceSum', 'ReduceMean', 'ReduceMax'].map(op => ({
-    op,
-    attributes: { noop_with_empty_axes: 1 },
-    inputs: [shape],
-  })),
-)
+testRows(test, reductionRows)
 
 // Ties share evenly, as torch.amax; the norm of zeros has gradient zero.
 closedForms(

@@ -1,9 +1,9 @@
-/** A training program of a fixture model on the CPU engine, its state set to the model's weights. */
+/** A training program of a fixture model on an engine, its state set to the model's weights. */
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
-import type { Trainer } from '../../src/runtime/engine.ts'
+import type { Engine, Trainer } from '../../src/runtime/engine.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { initialState } from '../../src/train/initial-state.ts'
@@ -46,11 +46,11 @@ export async function openTraining(
   name: string,
   batchNorm: 'train' | 'frozen',
   optimizer?: OptimizerSpec,
+  engine: Engine = cpuEngine(),
 ): Promise<OpenTraining> {
   const folder = join(MODELS, name)
   const reference = JSON.parse(readFileSync(join(folder, 'reference.json'), 'utf8')) as Reference
   const tensors = readSafetensors(join(folder, 'reference.safetensors'))
-  const engine = cpuEngine()
   const model = await deserializeModel(readFileSync(join(folder, 'model.onnx')), name)
   const graph = await prepareTraining(engine, model, { batchSize: reference.batch })
   const { momentum, weight_decay: weightDecay } = reference.hyperparameters

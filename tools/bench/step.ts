@@ -7,7 +7,7 @@
  * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace of the last steps.
  */
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,6 +21,7 @@ import { Tensor } from '../../src/tensor/tensor.ts'
 import { initialState } from '../../src/train/initial-state.ts'
 import { prepareTraining } from '../../src/train/prepare.ts'
 import { buildProgram } from '../../src/train/program.ts'
+import { median, say, Side } from './side.ts'
 
 const HERE = fileURLToPath(import.meta.url)
 const TORCH = join(import.meta.dirname, 'step_torch.py')
@@ -62,10 +63,6 @@ interface StepResult {
 /** The highest resident size of this process so far. */
 function peakMb(): number {
   return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024
-}
-
-function say(line: object): void {
-  process.stdout.write(`${JSON.stringify(line)}\n`)
 }
 
 /** Our side: answers each line of its input with one step. */
@@ -122,43 +119,6 @@ async function stepOf(trainer: Trainer, feeds: Map<string, Tensor>): Promise<Ste
   return { ms, cpuMs: (user + system) / 1e3, loss: metrics!.get('loss')!, peakMb: peakMb() }
 }
 
-/** A side in a process of its own. */
-class Side {
-  readonly name: string
-  readonly results: StepResult[] = []
-  readonly #child: ChildProcess
-  readonly #lines: AsyncIterator<string>
-
-  constructor(name: string, command: string, args: readonly string[]) {
-    this.name = name
-    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]()
-  }
-
-  async read<T>(): Promise<T> {
-    const line = await this.#lines.next()
-    if (line.done) throw new Error(`${this.name}: the process ended`)
-    return JSON.parse(line.value) as T
-  }
-
-  async step(): Promise<void> {
-    this.#child.stdin!.write('step\n')
-    this.results.push(await this.read<StepResult>())
-  }
-
-  async close(): Promise<void> {
-    const ended = new Promise(resolve => this.#child.once('exit', resolve))
-    this.#child.stdin!.end()
-    await ended
-  }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-}
-
 /** Makes model and batch, once for each combination of options. */
 function exported(): string {
   const { model, batch, size } = options
@@ -182,7 +142,7 @@ async function compare(): Promise<void> {
   const folder = exported()
   const { model, batch, size, threads } = options
   const passed = ['--model', model, '--threads', threads]
-  const sides: Side[] = []
+  const sides: Side<Ready, StepResult>[] = []
   const profile = options.profile ? ['--profile', options.profile] : []
   if (options.only !== 'torch') {
     const args = ['--import', 'tsx', HERE, '--worker', folder, ...passed, ...profile]
@@ -192,16 +152,16 @@ async function compare(): Promise<void> {
     sides.push(new Side('torch', PYTHON, [TORCH, 'steps', ...passed, '--folder', folder]))
   }
   console.log(`${model}, batch ${batch}, ${size}x${size}, ${threads} threads, SGD with momentum`)
-  const ready = new Map<Side, Ready>()
-  for (const side of sides) ready.set(side, await side.read<Ready>())
-  for (let i = 0; i < WARM_UP + Number(options.steps); i++) for (const side of sides) await side.step()
+  const ready = new Map<Side<Ready, StepResult>, Ready>()
+  for (const side of sides) ready.set(side, await side.ready())
+  for (let i = 0; i < WARM_UP + Number(options.steps); i++) for (const side of sides) await side.ask()
 
   for (const side of sides) {
     const { build, nodes, version, peakMb: before } = ready.get(side)!
-    const counted = side.results.slice(WARM_UP)
+    const counted = side.answers.slice(WARM_UP)
     const ms = counted.map(result => result.ms)
-    const losses = side.results.slice(0, 3).map(result => result.loss.toFixed(5))
-    const peak = Math.max(...side.results.map(result => result.peakMb))
+    const losses = side.answers.slice(0, 3).map(result => result.loss.toFixed(5))
+    const peak = Math.max(...side.answers.map(result => result.peakMb))
     console.log(
       `${side.name.padEnd(6)} step min ${Math.min(...ms).toFixed(0)} ms, median ${median(ms).toFixed(0)} ms,` +
         ` CPU ${Math.min(...counted.map(result => result.cpuMs)).toFixed(0)} ms;` +
@@ -219,8 +179,8 @@ async function compare(): Promise<void> {
   }
   const [ours, torch] = sides
   if (ours && torch) {
-    const times = (side: Side) => side.results.slice(WARM_UP).map(result => result.ms)
-    const peak = (side: Side) => Math.max(...side.results.map(result => result.peakMb))
+    const times = (side: Side<Ready, StepResult>) => side.answers.slice(WARM_UP).map(result => result.ms)
+    const peak = (side: Side<Ready, StepResult>) => Math.max(...side.answers.map(result => result.peakMb))
     const [a, b] = [times(ours), times(torch)]
     const pairwise = median(a.map((ms, i) => ms / b[i]!))
     console.log(

@@ -16,7 +16,7 @@ export interface WireTensor {
 export type WireFeeds = readonly (readonly [name: string, tensor: WireTensor])[]
 
 /** How the state of a program is carried from step to step: a row of STEPPERS. */
-export type StepperName = 'alternating'
+export type StepperName = 'alternating' | 'resident'
 
 /** What a session thread must know of a training program. */
 export interface StepPlan {
@@ -37,7 +37,13 @@ export interface StepResults {
 /** Request name -> its arguments and its answer. */
 export interface Requests {
   open: {
-    arguments: { model: ModelSource; options: SessionOptions; providers: readonly ProviderSpec[] }
+    arguments: {
+      model: ModelSource
+      options: SessionOptions
+      providers: readonly ProviderSpec[]
+      /** Outputs that stay on the device of the provider; the others come to the process. */
+      deviceOutputs?: readonly string[]
+    }
     result: { inputs: Port[]; outputs: Port[] }
   }
   run: { arguments: { feeds: WireFeeds; outputs: readonly string[] | null }; result: WireFeeds }

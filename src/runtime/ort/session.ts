@@ -3,8 +3,10 @@
 import { Worker } from 'node:worker_threads'
 import { EnvironmentError, InputError, messageOf } from '../../util/errors.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
-import type { Feeds, ModelSource, Port, Runner, SessionOptions, Traffic, Trainer } from '../engine.ts'
+import type { Feeds, ModelSource, Runner, SessionOptions, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
+import { Lane } from './lane.ts'
+import type { PlacementCheck } from './placement-check.ts'
 import {
   fromWire,
   toWire,
@@ -33,12 +35,15 @@ function startWorker(): Worker {
 /** A session in a thread of its own. */
 export class SessionThread {
   readonly #worker: Worker
+  readonly #lane: Lane
   readonly #pending = new Map<number, Pending>()
   #nextId = 0
   #failure: Error | null = null
 
-  constructor() {
+  /** `lane`: shared with other sessions where their requests must not overlap; default: one of its own. */
+  constructor(lane = new Lane()) {
     disableTelemetry()
+    this.#lane = lane
     this.#worker = startWorker()
     this.#worker.on('message', (response: Response) => this.#settle(response))
     this.#worker.on('error', error => this.#fail(`the session thread failed: ${messageOf(error)}`))
@@ -46,6 +51,14 @@ export class SessionThread {
   }
 
   request<K extends keyof Requests>(
+    kind: K,
+    argument: Requests[K]['arguments'],
+    transfer: ArrayBuffer[] = [],
+  ): Promise<Requests[K]['result']> {
+    return this.#lane.run(() => this.#post(kind, argument, transfer))
+  }
+
+  #post<K extends keyof Requests>(
     kind: K,
     argument: Requests[K]['arguments'],
     transfer: ArrayBuffer[] = [],
@@ -58,11 +71,13 @@ export class SessionThread {
     })
   }
 
-  async close(): Promise<void> {
-    if (this.#failure) return
-    await this.request('close', null)
-    this.#failure = new EnvironmentError('the session was closed')
-    await this.#worker.terminate()
+  close(): Promise<void> {
+    return this.#lane.run(async () => {
+      if (this.#failure) return
+      await this.#post('close', null)
+      this.#failure = new EnvironmentError('the session was closed')
+      await this.#worker.terminate()
+    })
   }
 
   #settle(response: Response): void {
@@ -89,9 +104,10 @@ export async function openRunner(
   model: ModelSource,
   providers: readonly ProviderSpec[],
   options: SessionOptions,
+  lane?: Lane,
 ): Promise<Runner> {
-  const thread = new SessionThread()
-  const ports = await open(thread, model, providers, options)
+  const thread = new SessionThread(lane)
+  const ports = await openThread(thread, { model, options, providers })
   return {
     ...ports,
     async run(feeds, outputs) {
@@ -107,27 +123,46 @@ export interface TrainerSetup {
   readonly providers: readonly ProviderSpec[]
   readonly options: SessionOptions
   readonly stepper: StepperName
+  /** See SessionThread. */
+  readonly lane?: Lane
+  /** Outputs that stay on the device of the provider; the `resident` stepper wants those of the state. */
+  readonly deviceOutputs?: readonly string[]
+  /** Says after the first steps where the nodes ran. */
+  readonly placement?: PlacementCheck
 }
 
 /** Opens a lowered, serialized training program; its state must be written before the first step. */
 export async function openTrainer(
   program: Program,
   model: Uint8Array,
-  { providers, options, stepper }: TrainerSetup,
+  { providers, options, stepper, lane, deviceOutputs = [], placement }: TrainerSetup,
 ): Promise<Trainer> {
-  const thread = new SessionThread()
-  await open(thread, model, providers, options)
-  await thread.request('prepareSteps', { stepper, state: program.state, metrics: program.metrics })
+  const thread = new SessionThread(lane)
+  const close = async () => {
+    await thread.close()
+    placement?.close()
+  }
+  try {
+    await openThread(thread, { model, options: placement?.options ?? options, providers, deviceOutputs })
+    await thread.request('prepareSteps', { stepper, state: program.state, metrics: program.metrics })
+  } catch (error) {
+    await close()
+    throw error
+  }
   let traffic: Traffic = { steps: 0, runs: 0, batchBytes: 0, stateBytes: 0 }
   return {
     chunk: 1,
-    notes: [],
+    get notes() {
+      return placement?.notes ?? []
+    },
     get traffic() {
       return traffic
     },
     async steps(batches) {
       const wired = batches.map(wire)
-      const results = await thread.request('steps', { batches: wired }, transferables(wired.flat()))
+      const stepped = thread.request('steps', { batches: wired }, transferables(wired.flat()))
+      // Asked for now, so that it comes before further steps.
+      const [results] = await Promise.all([stepped, placement?.take(thread)])
       traffic = results.traffic
       return results.metrics.map(metrics => new Map(metrics))
     },
@@ -137,18 +172,17 @@ export async function openTrainer(
     async writeState(state) {
       await thread.request('writeState', { state: wire(state) })
     },
-    close: () => thread.close(),
+    close,
   }
 }
 
-async function open(
+/** Opens a model in a thread; closes the thread where that fails. */
+async function openThread(
   thread: SessionThread,
-  model: ModelSource,
-  providers: readonly ProviderSpec[],
-  options: SessionOptions,
-): Promise<{ inputs: readonly Port[]; outputs: readonly Port[] }> {
+  how: Requests['open']['arguments'],
+): Promise<Requests['open']['result']> {
   try {
-    return await thread.request('open', { model, options, providers })
+    return await thread.request('open', how)
   } catch (error) {
     await thread.close()
     throw error

@@ -4,6 +4,7 @@ import type * as Ort from 'onnxruntime-node'
 import type { Traffic } from '../engine.ts'
 import { AlternatingStepper } from './alternating.ts'
 import type { OrtModule } from './load.ts'
+import { ResidentStepper } from './resident.ts'
 import type { StepperName, StepPlan, WireFeeds, WireMetrics } from './messages.ts'
 
 export interface Stepper {
@@ -17,8 +18,20 @@ export interface Stepper {
   close(): Promise<void>
 }
 
-export type MakeStepper = (ort: OrtModule, session: Ort.InferenceSession, plan: StepPlan) => Stepper
+/** What a stepper may ask of the thread that it lives in. */
+export interface StepperHost {
+  /** A further session on the providers of the program's; the stepper releases it. */
+  openBeside(model: Uint8Array): Promise<Ort.InferenceSession>
+}
+
+export type MakeStepper = (
+  ort: OrtModule,
+  session: Ort.InferenceSession,
+  plan: StepPlan,
+  host: StepperHost,
+) => Stepper
 
 export const STEPPERS: Readonly<Record<StepperName, MakeStepper>> = {
   alternating: (ort, session, plan) => new AlternatingStepper(ort, session, plan),
+  resident: (ort, session, plan, host) => new ResidentStepper(ort, session, plan, host),
 }

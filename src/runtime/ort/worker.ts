@@ -8,12 +8,21 @@ import type * as Ort from 'onnxruntime-node'
 import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
 import type { Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
-import { transferables, type Request, type Requests, type Response, type WireFeeds } from './messages.ts'
+import {
+  transferables,
+  type ProviderSpec,
+  type Request,
+  type Requests,
+  type Response,
+  type WireFeeds,
+} from './messages.ts'
 import { takePlacement } from './placement.ts'
 import { STEPPERS, type Stepper } from './stepper.ts'
 import { bindFeeds, dtypeOfOrt, fromOrt } from './tensors.ts'
 
 let ort: OrtModule
+/** With which the session was opened. */
+let openedOn: readonly ProviderSpec[] = []
 let session: Ort.InferenceSession | null = null
 let stepper: Stepper | null = null
 
@@ -22,7 +31,7 @@ type Handlers = {
 }
 
 const handlers: Handlers = {
-  async open({ model, options, providers }) {
+  async open({ model, options, providers, deviceOutputs = [] }) {
     ort = await loadOrt()
     const sessionOptions: Ort.InferenceSession.SessionOptions = {
       executionProviders: providers,
@@ -31,7 +40,9 @@ const handlers: Handlers = {
       logSeverityLevel: 3,
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
+      ...(deviceOutputs.length === 0 ? {} : { preferredOutputLocation: locationsOf(deviceOutputs) }),
     }
+    openedOn = providers
     session = await openSession(model, sessionOptions)
     return { inputs: session.inputMetadata.map(portOf), outputs: session.outputMetadata.map(portOf) }
   },
@@ -45,7 +56,7 @@ const handlers: Handlers = {
   },
 
   async prepareSteps(plan) {
-    stepper = STEPPERS[plan.stepper](ort, opened(), plan)
+    stepper = STEPPERS[plan.stepper](ort, opened(), plan, { openBeside })
     return Promise.resolve(null)
   },
 
@@ -75,6 +86,15 @@ const handlers: Handlers = {
     session = null
     return null
   },
+}
+
+function openBeside(model: Uint8Array): Promise<Ort.InferenceSession> {
+  return openSession(model, { executionProviders: openedOn, logSeverityLevel: 3 })
+}
+
+/** Outputs that are not named come to the process. */
+function locationsOf(deviceOutputs: readonly string[]): Record<string, 'gpu-buffer'> {
+  return Object.fromEntries(deviceOutputs.map(name => [name, 'gpu-buffer'] as const))
 }
 
 // The binding has one overload for paths and one for bytes.

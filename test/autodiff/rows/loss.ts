@@ -1,0 +1,29 @@
+/** Losses: composites with a rule of their own. */
+
+import { sigmoidCrossEntropy, softmaxCrossEntropy } from '../../../src/autodiff/composites.ts'
+import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowering/index.ts'
+import type { GradRow, InputSpec } from '../../support/grad-row.ts'
+
+const lower: GradRow['lower'] = graph => lowerComposites(graph, COMPOSITE_LOWERINGS)
+const target = (shape: readonly number[]): InputSpec => ({ shape, domain: [0, 1], differentiable: false })
+
+export const lossRows: readonly GradRow[] = [
+  ...[
+    { shape: [3, 5], axis: 1 },
+    { shape: [2, 4, 3], axis: 1 },
+    { shape: [2, 3, 4], axis: 2 },
+  ].map(({ shape, axis }): GradRow => ({
+    op: `SoftmaxCrossEntropy axis ${axis}`,
+    inputs: [shape, target(shape)],
+    build: (op, [x, t]) => [softmaxCrossEntropy(op, x!, t!, axis)],
+    lower,
+  })),
+  {
+    op: 'SigmoidCrossEntropy',
+    inputs: [[3, 4], target([3, 4])],
+    domain: [-4, 4],
+    build: (op, [x, t]) => [sigmoidCrossEntropy(op, x!, t!)],
+    dtype: 'float32',
+    lower,
+  },
+]

@@ -1,0 +1,31 @@
+/** Reductions. */
+
+import { constants, type GradRow } from '../../support/grad-row.ts'
+
+const shape = [2, 3, 4]
+
+const REDUCTIONS: readonly Omit<GradRow, 'inputs'>[] = [
+  { op: 'ReduceSum' },
+  { op: 'ReduceMean' },
+  { op: 'ReduceMax' },
+  { op: 'ReduceMin' },
+  { op: 'ReduceSumSquare' },
+  { op: 'ReduceL1', kinks: [0] },
+  { op: 'ReduceL2' },
+  { op: 'ReduceLogSum', domain: [0.5, 2] },
+  { op: 'ReduceLogSumExp' },
+]
+
+export const reductionRows: readonly GradRow[] = [
+  ...REDUCTIONS.flatMap(row => [
+    { ...row, inputs: [shape] },
+    { ...row, attributes: { keepdims: 0 }, inputs: [shape] },
+    { ...row, inputs: [shape, constants(1)] },
+    { ...row, attributes: { keepdims: 0 }, inputs: [shape, constants(-1, 0)] },
+  ]),
+  ...['ReduceSum', 'ReduceMean', 'ReduceMax'].map(op => ({
+    op,
+    attributes: { noop_with_empty_axes: 1 },
+    inputs: [shape],
+  })),
+]

@@ -1,0 +1,173 @@
+/**
+ * Training throughput of an engine beside PyTorch eager (float32 or TF32, and automatic mixed precision) on the same
+ * device: samples per second, in rounds that take turns.
+ *
+ *     PYTHON=venv/bin/python node --import tsx tools/bench/throughput.ts --model resnet50 --batch 64 --engine cuda:0
+ *     ... --model vit_small_16 --batch 64      ... --model bert_base --batch 32 --size 128
+ *
+ * `--only ours` leaves PyTorch out. A batch is fed at every step, as in training: our side pays for its way to the
+ * device, PyTorch's side keeps its one batch there.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type { Trainer } from '../../src/runtime/engine.ts'
+import { chooseEngine } from '../../src/runtime/engines.ts'
+import { loadModel } from '../../src/serde/index.ts'
+import type { DType } from '../../src/tensor/dtype.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { initialState } from '../../src/train/initial-state.ts'
+import { prepareTraining } from '../../src/train/prepare.ts'
+import { buildProgram } from '../../src/train/program.ts'
+import { formatBytes } from '../../src/util/format.ts'
+import { median, say, Side } from './side.ts'
+
+const HERE = fileURLToPath(import.meta.url)
+const TORCH = join(import.meta.dirname, 'throughput_torch.py')
+const PYTHON = process.env['PYTHON'] ?? 'python3'
+const LEARNING_RATE = 0.001
+const MOMENTUM = 0.9
+
+const { values: options } = parseArgs({
+  options: {
+    model: { type: 'string', default: 'resnet50' },
+    batch: { type: 'string', default: '64' },
+    size: { type: 'string', default: '224' },
+    engine: { type: 'string', default: 'auto' },
+    rounds: { type: 'string', default: '5' },
+    steps: { type: 'string', default: '20' },
+    threads: { type: 'string', default: '0' },
+    only: { type: 'string' },
+    worker: { type: 'string' },
+  },
+})
+
+interface StoredTensor {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: readonly number[]
+}
+
+/** What a side says of itself before the first round. */
+interface Ready {
+  readonly device: string
+  readonly version?: string
+  readonly notes?: readonly string[]
+}
+
+interface Round {
+  readonly seconds: number
+  readonly losses: readonly number[]
+  readonly chunk?: number
+  /** Bytes to and from the device, since the beginning. */
+  readonly traffic?: Trainer['traffic']
+}
+
+/** Our side: answers each line of its input with one round of steps. */
+async function work(folder: string): Promise<void> {
+  const stored = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as {
+    inputs: StoredTensor[]
+    target: StoredTensor
+  }
+  const { engine, reason } = await chooseEngine(options.engine)
+  const file = await loadModel(join(folder, 'model.onnx'))
+  const graph = await prepareTraining(engine, file.model, { batchSize: Number(options.batch) })
+  const training = buildProgram(graph, {
+    loss: { kind: 'cross-entropy' },
+    optimizer: { kind: 'sgd', momentum: MOMENTUM, nesterov: false, weightDecay: 0 },
+    batchNorm: 'train',
+    dropout: false,
+  })
+  const threads = Number(options.threads)
+  const trainer = await engine.openTrainer(training.program, threads === 0 ? {} : { threads })
+  await trainer.writeState(await initialState(graph, training))
+  say({ device: `${engine.name} (${reason})` } satisfies Ready)
+
+  const bytes = new Map(
+    [...stored.inputs, stored.target].map(({ name }) => [name, readFileSync(join(folder, `${name}.bin`))]),
+  )
+  const copyOf = ({ name, dtype, shape }: StoredTensor) =>
+    new Tensor(dtype, shape, Uint8Array.from(bytes.get(name)!))
+  const feeds = () =>
+    new Map([
+      ...stored.inputs.map(tensor => [tensor.name, copyOf(tensor)] as const),
+      [training.target.name, copyOf(stored.target)],
+      [training.scalarInputs[0]!, Tensor.scalar('float32', LEARNING_RATE)],
+    ])
+  for await (const _line of createInterface({ input: process.stdin })) say(await roundOf(trainer, feeds))
+  await trainer.close()
+  await file.close()
+}
+
+/** The steps of a round, in chunks of the size that the engine asks for. */
+async function roundOf(trainer: Trainer, feeds: () => Map<string, Tensor>): Promise<Round> {
+  const start = performance.now()
+  const losses: number[] = []
+  for (let left = Number(options.steps); left > 0;) {
+    const count = Math.min(trainer.chunk, left)
+    const metrics = await trainer.steps(Array.from({ length: count }, feeds))
+    losses.push(...metrics.map(each => each.get('loss')!))
+    left -= count
+  }
+  const { chunk, traffic } = trainer
+  return { seconds: (performance.now() - start) / 1000, losses, chunk, traffic }
+}
+
+/** Makes model and batch, once for each combination of options. */
+function exported(): string {
+  const { model, batch, size } = options
+  const folder = join(tmpdir(), `swa-onnx-throughput-${model}-${batch}-${size}`)
+  if (existsSync(join(folder, 'batch.json'))) return folder
+  mkdirSync(folder, { recursive: true })
+  const args = [TORCH, 'export', '--model', model, '--batch', batch, '--size', size, '--folder', folder]
+  const { status } = spawnSync(PYTHON, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  if (status !== 0) throw new Error(`${PYTHON} could not export the model (set PYTHON to one that has torch)`)
+  return folder
+}
+
+async function compare(): Promise<void> {
+  const folder = exported()
+  const { model, batch, size, steps, threads, engine, only } = options
+  const passed = ['--model', model, '--batch', batch, '--size', size, '--steps', steps, '--threads', threads]
+  const ours = ['--import', 'tsx', HERE, '--worker', folder, ...passed, '--engine', engine]
+  const sides = [new Side<Ready, Round>('ours', process.execPath, ours)]
+  for (const precision of only === 'ours' ? [] : ['tf32', 'amp']) {
+    const args = [TORCH, 'steps', ...passed, '--precision', precision, '--folder', folder]
+    sides.push(new Side<Ready, Round>(`torch ${precision}`, PYTHON, args))
+  }
+  console.log(
+    `${model}, batch ${batch}, size ${size}: ${options.rounds} rounds of ${steps} steps, after one round`,
+  )
+  for (const side of sides) {
+    const { device, version } = await side.ready()
+    console.log(`${side.name.padEnd(10)} ${device}${version ? `, PyTorch ${version}` : ''}`)
+  }
+  for (let i = 0; i <= Number(options.rounds); i++) for (const side of sides) await side.ask()
+
+  const rates = sides.map(({ answers }) =>
+    median(answers.slice(1).map(({ seconds }) => (Number(batch) * Number(steps)) / seconds)),
+  )
+  for (const [i, side] of sides.entries()) {
+    const losses = side.answers[0]!.losses.slice(0, 3).map(loss => loss.toFixed(4))
+    const ratio = i === 0 ? '' : `; ours is ${(rates[0]! / rates[i]!).toFixed(3)} times that`
+    console.log(
+      `${side.name.padEnd(10)} ${rates[i]!.toFixed(1)} samples/s, first losses ${losses.join(' ')}${ratio}`,
+    )
+    const { traffic, chunk } = side.answers.at(-1)!
+    if (traffic) {
+      const perStep = (bytes: number) => formatBytes(bytes / traffic.steps)
+      console.log(
+        `           chunk ${chunk ?? 1}, ${traffic.runs} runs of ${traffic.steps} steps; a step moves ` +
+          `${perStep(traffic.batchBytes)} of batches and ${perStep(traffic.stateBytes)} of state`,
+      )
+    }
+  }
+  await Promise.all(sides.map(side => side.close()))
+}
+
+await (options.worker === undefined ? compare() : work(options.worker))
