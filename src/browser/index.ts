@@ -16,10 +16,12 @@ export { openImages, type ImageFile, type ImageParts } from './images.ts'
 // Engines.
 export {
   openWebEngine,
+  preferredWebEngine,
   probeWebEngines,
   wasmEngine,
   webgpuEngine,
   type WebEngineName,
+  type WebEngineReport,
   type WebOptions,
 } from '../runtime/ort-web/index.ts'
 export type { Engine, Port, Runner, SessionOptions, Trainer, Traffic } from '../runtime/engine.ts'

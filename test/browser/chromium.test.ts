@@ -10,12 +10,13 @@ import * as assert from 'uvu/assert'
 import { graphFingerprint } from '../../src/averaging/index.ts'
 import { evaluateInBrowser } from '../../src/browser/index.ts'
 import { decodeImage } from '../../src/data/image-decode.ts'
-import { limitDataset, openDataset } from '../../src/data/index.ts'
+import { limitDataset, openDataset, splitDataset } from '../../src/data/index.ts'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { deserializeModel, openModelBytes } from '../../src/serde/index.ts'
 import { findChromium, NO_CHROMIUM } from '../support/chromium.ts'
 import { readSafetensors } from '../support/safetensors.ts'
 import type { Reference } from '../support/training.ts'
+import { writeImages } from './support/images.ts'
 import { openSite, type Site } from './support/site.ts'
 import { runSteps, type StepsRequest, type StepsResult } from './support/ten-steps.ts'
 
@@ -27,6 +28,7 @@ const TOLERANCE = 1e-4
 /** Half a unit of the last of the four digits that the page shows. */
 const SHOWN_DIGITS = 5e-4 + 1e-4
 
+const demo = new Uint8Array(readFileSync(join(FIXTURES, 'demo/digits_cnn.onnx')))
 const chromium = findChromium()
 if (chromium === null) test(`the browser is not tried: ${NO_CHROMIUM}`, () => undefined)
 else await registerTests(await openSite(chromium, { 'steps.onnx': join(CNN, 'model.onnx') }))
@@ -71,6 +73,8 @@ async function registerTests(site: Site): Promise<void> {
     const text = await textOf(page, '#engines')
     assert.match(text, /WebGPU: google swiftshader/)
     assert.match(text, /WebAssembly: (\d+ threads|one processor)/)
+    const chosen = `document.querySelector('input[name=engine]:checked').value`
+    assert.is(await page.evaluate(chosen), 'wasm', 'a program is no GPU')
     await page.waitForFunction(`document.querySelector('#model-note').textContent !== ''`)
     assert.match(await textOf(page, '#model-note'), /20 nodes, opset 17/)
     await page.close()
@@ -115,7 +119,8 @@ async function registerTests(site: Site): Promise<void> {
   })
 
   test('wasm: the page fine-tunes; loss falls, and the file it gives has the accuracy it showed', async () => {
-    const { page, rows, losses } = await fineTune(site, 'wasm', { limit: 200, epochs: 4, batchSize: 20 })
+    const page = await site.open()
+    const { rows, losses } = await fineTune(page, 'wasm', { limit: 200, epochs: 4, batchSize: 20 })
     assert.ok(losses.last < 0.8 * losses.start, `loss ${losses.start} before, ${losses.last} after`)
     assert.ok(rows['swa']!.accuracy > 30, `accuracy ${rows['swa']!.accuracy} %`)
     await checkDownloads(site, page, rows, 200)
@@ -123,13 +128,29 @@ async function registerTests(site: Site): Promise<void> {
   })
 
   test('webgpu: the page fine-tunes, and the file it gives has the accuracy it showed', async () => {
-    const { page, rows } = await fineTune(site, 'webgpu', { limit: 12, epochs: 1, batchSize: 4 })
+    const page = await site.open()
+    const { rows } = await fineTune(page, 'webgpu', { limit: 12, epochs: 1, batchSize: 4 })
     await checkDownloads(site, page, rows, 12)
     await page.close()
   })
 
+  test('a chosen folder is read as Node reads it', async () => {
+    const folder = await writeImages(join(site.downloads, '../images'), 40)
+    const page = await site.open()
+    const input = await page.$('#data-folder')
+    await (input as unknown as FileInput).uploadFile(folder)
+    await page.waitForFunction(`document.querySelector('#data-note').textContent === '40 files chosen'`)
+    const { rows } = await fineTune(page, 'wasm', { limit: 40, epochs: 1, batchSize: 6 })
+    await page.close()
+    const [, held] = splitDataset(await openDataset(folder), 0.1, 0)
+    const metrics = await evaluateInBrowser(cpuEngine(), demo, held)
+    closeTo([rows['start']!.loss], [metrics.loss], 'loss before training', SHOWN_DIGITS)
+    assert.is(rows['start']!.accuracy, 100 * metrics.top1!)
+  })
+
   test('a run is stopped by its button, and another one can begin', async () => {
-    const page = await startRun(site, 'wasm', { limit: 200, epochs: 100, batchSize: 20 })
+    const page = await site.open()
+    await startRun(page, 'wasm', { limit: 200, epochs: 100, batchSize: 20 })
     await page.waitForFunction(`/^step \\d/.test(document.querySelector('#status').textContent)`)
     await page.click('#stop')
     await page.waitForFunction(`document.querySelector('#status').textContent.startsWith('Stopped')`)
@@ -138,7 +159,8 @@ async function registerTests(site: Site): Promise<void> {
   })
 
   test('an error shows with its cure', async () => {
-    const page = await startRun(site, 'wasm', { limit: 20, epochs: 1, batchSize: 500 })
+    const page = await site.open()
+    await startRun(page, 'wasm', { limit: 20, epochs: 1, batchSize: 500 })
     await page.waitForSelector('#error:not([hidden])')
     const text = await textOf(page, '#error')
     assert.match(text, /has 20 samples, expected at least one batch of 500/)
@@ -154,6 +176,11 @@ async function registerTests(site: Site): Promise<void> {
   })
 
   test.after(() => site.close())
+}
+
+/** What is used of puppeteer's handle, whose own type needs those of the DOM. */
+interface FileInput {
+  uploadFile(path: string): Promise<void>
 }
 
 interface Pixels {
@@ -216,19 +243,17 @@ interface Row {
   readonly loss: number
 }
 
-async function startRun(site: Site, engine: string, { limit, epochs, batchSize }: Settings): Promise<Page> {
-  const page = await site.open()
+async function startRun(page: Page, engine: string, { limit, epochs, batchSize }: Settings): Promise<void> {
   await page.waitForSelector(`input[name=engine][value=${engine}]`)
   await page.click(`input[name=engine][value=${engine}]`)
   for (const [id, value] of Object.entries({ limit, epochs, 'batch-size': batchSize })) {
     await page.evaluate(`document.querySelector('#${id}').value = '${value}'`)
   }
   await page.click('#start')
-  return page
 }
 
-async function fineTune(site: Site, engine: string, settings: Settings) {
-  const page = await startRun(site, engine, settings)
+async function fineTune(page: Page, engine: string, settings: Settings) {
+  await startRun(page, engine, settings)
   await page.waitForSelector('#result:not([hidden]), #error:not([hidden])', { timeout: 170_000 })
   assert.is(await textOf(page, '#error'), '')
   const table = (await page.evaluate(`[...document.querySelectorAll('#rows tr')].map(row =>
@@ -237,7 +262,7 @@ async function fineTune(site: Site, engine: string, settings: Settings) {
     table.map(([name, , accuracy, loss]) => [name!, { accuracy: parseFloat(accuracy!), loss: Number(loss) }]),
   )
   assert.equal(Object.keys(rows), ['start', 'last', 'best', 'swa'])
-  return { page, rows, losses: { start: rows['start']!.loss, last: rows['last']!.loss } }
+  return { rows, losses: { start: rows['start']!.loss, last: rows['last']!.loss } }
 }
 
 /** The downloaded files: the input's graph, weights of their own, and the metrics that the page showed. */
@@ -247,8 +272,7 @@ async function checkDownloads(
   rows: Readonly<Record<string, Row>>,
   limit: number,
 ): Promise<void> {
-  const original = new Uint8Array(readFileSync(join(FIXTURES, 'demo/digits_cnn.onnx')))
-  const fingerprint = await graphFingerprint((await openModelBytes(original)).model)
+  const fingerprint = await graphFingerprint((await openModelBytes(demo)).model)
   const digits = limitDataset(
     await openDataset(join(site.downloads, '../page/demo'), { split: 'test' }),
     limit,
@@ -266,7 +290,7 @@ async function checkDownloads(
     const model = await deserializeModel(bytes)
     assert.is(await graphFingerprint(model), fingerprint, file)
     assert.is(model.metadata.get('swa_onnx.method'), row)
-    assert.not.equal(bytes, original)
+    assert.not.equal(bytes, demo)
     const metrics = await evaluateInBrowser(cpuEngine(), bytes, digits, { batchSize: 64 })
     assert.is(metrics.samples, limit)
     assert.is((100 * metrics.top1!).toFixed(2), rows[row]!.accuracy.toFixed(2), `${file}: accuracy`)

@@ -91,13 +91,11 @@ export function readForm(): StartRequest | string {
 }
 
 /** One radio button for each engine, with what it would run on or why it is not there. */
-export function showEngines(reports: readonly EngineReport[]): void {
-  const best =
-    reports.find(({ works, accelerated }) => works && accelerated) ?? reports.find(({ works }) => works)
+export function showEngines(reports: readonly EngineReport[], preferred: WebEngineName | null): void {
   const rows = reports.flatMap(({ name, works, found, cure }) => {
     const input = element('input', '', { type: 'radio', name: 'engine', value: name })
     input.disabled = !works
-    input.checked = name === best?.name
+    input.checked = name === preferred
     const label = element('label', '')
     label.append(input, ` ${ENGINE_TITLES[name] ?? name}: ${found}`)
     return cure === null

@@ -38,7 +38,7 @@ function inspect(): void {
 }
 
 const HANDLERS: { [K in FromWorker['kind']]: (message: Extract<FromWorker, { kind: K }>) => void } = {
-  engines: ({ reports }) => showEngines(reports),
+  engines: ({ reports, preferred }) => showEngines(reports, preferred),
   inspected: ({ summary, obstacles }) => {
     modelNote.classList.toggle('bad', obstacles.length > 0)
     modelNote.textContent = obstacles.length === 0 ? summary : obstacles.join(' ')

@@ -47,7 +47,11 @@ export interface RunResult {
 }
 
 export type FromWorker =
-  | { readonly kind: 'engines'; readonly reports: readonly EngineReport[] }
+  | {
+      readonly kind: 'engines'
+      readonly reports: readonly EngineReport[]
+      readonly preferred: WebEngineName | null
+    }
   /** What is in a model that was chosen, in a sentence; `obstacles` say why it cannot be trained. */
   | { readonly kind: 'inspected'; readonly summary: string; readonly obstacles: readonly string[] }
   | { readonly kind: 'event'; readonly event: BrowserEvent }

@@ -6,6 +6,7 @@ import {
   inspectInBrowser,
   InterruptedError,
   openImages,
+  preferredWebEngine,
   probeWebEngines,
   SwaError,
   type ArrayData,
@@ -26,7 +27,8 @@ let running: AbortController | null = null
 
 const handlers: { [K in ToWorker['kind']]: (message: Extract<ToWorker, { kind: K }>) => Promise<void> } = {
   async probe() {
-    scope.postMessage({ kind: 'engines', reports: await probeWebEngines() })
+    const reports = await probeWebEngines()
+    scope.postMessage({ kind: 'engines', reports, preferred: preferredWebEngine(reports) })
   },
 
   async inspect({ model }) {

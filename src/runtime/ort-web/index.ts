@@ -2,4 +2,11 @@
 
 export { wasmEngine, webgpuEngine } from './engine.ts'
 export type { WebOptions } from './load.ts'
-export { probeWebEngines, WEB_ENGINES, openWebEngine, type WebEngineName } from './probe.ts'
+export {
+  openWebEngine,
+  preferredWebEngine,
+  probeWebEngines,
+  WEB_ENGINES,
+  type WebEngineName,
+  type WebEngineReport,
+} from './probe.ts'

@@ -7,15 +7,17 @@ import { wasmEngine, webgpuEngine } from './engine.ts'
 import type { WebOptions } from './load.ts'
 import { describeAdapter, findAdapter, isIsolated, isSoftware, threadCount } from './platform.ts'
 
-/** In the order in which `auto` tries them. */
+/** Fastest first. */
 export const WEB_ENGINES = { webgpu: webgpuEngine, wasm: wasmEngine } as const
 
 export type WebEngineName = keyof typeof WEB_ENGINES
 
+export interface WebEngineReport extends EngineReport {
+  readonly name: WebEngineName
+}
+
 /** What each engine would run on; nothing is loaded for it. */
-export async function probeWebEngines(): Promise<
-  readonly (EngineReport & { readonly name: WebEngineName })[]
-> {
+export async function probeWebEngines(): Promise<readonly WebEngineReport[]> {
   return [await probeWebgpu(), probeWasm()]
 }
 
@@ -48,15 +50,20 @@ function probeWasm() {
   return { name, works, found: 'one thread: the page is not cross-origin isolated', cure, accelerated: false }
 }
 
-/** Opens an engine by name; `auto` takes WebGPU where there is a real GPU, else WebAssembly. */
+/** Opens an engine by name; `auto` takes the preferred one. */
 export async function openWebEngine(name: WebEngineName | 'auto', options: WebOptions = {}): Promise<Engine> {
   if (name !== 'auto') return WEB_ENGINES[name](options)
   const reports = await probeWebEngines()
-  const chosen =
-    reports.find(({ works, accelerated }) => works && accelerated) ?? reports.find(({ works }) => works)
-  if (!chosen) {
+  const chosen = preferredWebEngine(reports)
+  if (chosen === null) {
     const found = reports.map(report => `${report.name}: ${report.found}`).join('; ')
     throw new EnvironmentError(`no engine works in this browser (${found})`, { cure: reports[1]!.cure! })
   }
-  return WEB_ENGINES[chosen.name](options)
+  return WEB_ENGINES[chosen](options)
+}
+
+/** WebGPU where there is a real GPU, else WebAssembly; null when nothing works. */
+export function preferredWebEngine(reports: readonly WebEngineReport[]): WebEngineName | null {
+  const working = reports.filter(({ works }) => works)
+  return (working.find(({ accelerated }) => accelerated) ?? working.at(-1))?.name ?? null
 }
