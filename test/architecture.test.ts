@@ -25,6 +25,7 @@ const ORDER = [
   'eval',
   'train',
   'report',
+  'browser',
   'serve',
   'cli',
 ]

@@ -4,6 +4,7 @@
  */
 
 import { createHash } from 'node:crypto'
+import { toHex } from '../util/bytes.ts'
 import { UnsupportedError } from '../util/errors.ts'
 import { decodeText, type Attribute } from '../ir/attribute.ts'
 import type { Graph, Model } from '../ir/graph.ts'
@@ -139,9 +140,7 @@ class Describer {
     const weight = this.#weights.get(tensor)
     if (weight && (weight.fixed === null || isCounter(weight.name))) return type
     const short = tensor.size <= SHORT && tensor.dtype !== 'string'
-    const elements = short
-      ? Buffer.from(await tensor.bytes()).toString('hex')
-      : `sha256 ${await tensorDigest(tensor)}`
+    const elements = short ? toHex(await tensor.bytes()) : `sha256 ${await tensorDigest(tensor)}`
     return `${type} ${short ? elementText(await tensor.load(), elements) : elements}`
   }
 
@@ -196,11 +195,7 @@ function typeText({ type }: Value): string {
 
 function hashText(value: unknown): string {
   const text = JSON.stringify(value, (_, part: unknown) =>
-    typeof part === 'bigint'
-      ? part.toString()
-      : part instanceof Uint8Array
-        ? Buffer.from(part).toString('hex')
-        : part,
+    typeof part === 'bigint' ? part.toString() : part instanceof Uint8Array ? toHex(part) : part,
   )
   return `sha256 ${createHash('sha256').update(text).digest('hex')}`
 }

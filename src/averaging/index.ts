@@ -28,7 +28,7 @@ export {
   type PlannedTensor,
   type TensorPolicy,
 } from './plan.ts'
-export { averageMetadata, toolVersion } from './provenance.ts'
+export { averageMetadata } from './provenance.ts'
 export { roundMean, type AveragedDType } from './rounding.ts'
 export {
   RunningAverage,
@@ -36,6 +36,7 @@ export {
   type Snapshot,
   type VectorSegment,
 } from './running-average.ts'
+export { SnapshotAverage } from './snapshot-average.ts'
 export { MeanSource, type Summand, type SummedTensor } from './streaming.ts'
 export { SumBlock } from './sum-block.ts'
 export { wholeWeights } from './weights.ts'

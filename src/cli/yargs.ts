@@ -4,6 +4,7 @@ import yargs, { type Argv, type CommandModule } from 'yargs'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
 import * as average from './commands/average.ts'
+import * as browser from './commands/browser.ts'
 import * as doctor from './commands/doctor.ts'
 import * as evaluate from './commands/evaluate.ts'
 import * as finetune from './commands/finetune.ts'
@@ -23,7 +24,7 @@ interface CommandFile {
   readonly handler: (args: never) => Promise<void>
 }
 
-const COMMANDS: readonly CommandFile[] = [finetune, average, recalibrate, evaluate, inspect, doctor]
+const COMMANDS: readonly CommandFile[] = [finetune, average, recalibrate, evaluate, inspect, doctor, browser]
 
 /** What yargs says in words of its own, in ours. */
 const MESSAGES = {

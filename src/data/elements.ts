@@ -1,7 +1,6 @@
 /** Numbers as data files store them, brought to the three array types that batches are made from. */
 
 import { float16ToNumber } from '../tensor/dtype.ts'
-import { UnsupportedError } from '../util/errors.ts'
 
 /** uint8 stays as it is (pixels), other integers become int32 where they fit, everything else float32. */
 export type Elements = Uint8Array | Int32Array | Float32Array
@@ -81,11 +80,11 @@ function narrowed(wide: BigInt64Array | BigUint64Array | Uint32Array): Int32Arra
 
 /** A copy with the bytes of every element reversed. */
 function swapped(bytes: Uint8Array, width: number): Uint8Array {
-  const copy = Buffer.from(bytes)
-  if (width === 2) return copy.swap16()
-  if (width === 4) return copy.swap32()
-  if (width === 8) return copy.swap64()
-  throw new UnsupportedError(`data: elements of ${width} bytes have no byte order`)
+  const copy = new Uint8Array(bytes.byteLength)
+  for (let start = 0; start < bytes.byteLength; start += width) {
+    for (let i = 0; i < width; i++) copy[start + i] = bytes[start + width - 1 - i]!
+  }
+  return copy
 }
 
 /** Smallest and largest number of an array, NaN if any element is not a number; [0, 0] when empty. */

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { formatShape, sameShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
+import { nextTurn } from '../util/next-turn.ts'
 import { Random } from '../util/random.ts'
 import { fieldSize, type Dataset, type Sample } from './dataset.ts'
 import { createPipeline, type BatchArray, type Draw, type Pipeline } from './pipeline.ts'
@@ -105,7 +106,7 @@ export class BatchLoader {
 
   /** Rows in memory, straight into the batch. */
   async #fromColumns(epoch: number, samples: Uint32Array): Promise<Map<string, Tensor>> {
-    await new Promise(resolve => setImmediate(resolve)) // batches made ahead must not hold up the one in use
+    await nextTurn() // batches made ahead must not hold up the one in use
     const { inputs, rows } = this.dataset.columns!
     const tensors = new Map<string, Tensor>()
     this.dataset.fields.forEach((field, f) => {

@@ -13,8 +13,6 @@ import { bindInputs } from './feeds.ts'
 import { inputSpecs, type InputSpec } from './loading.ts'
 
 export interface CalibrationSettings {
-  /** The file to write. */
-  readonly out: string
   readonly mode: BatchNormMode
   readonly batchSize: number
   /** Of the order of the samples. */
@@ -50,18 +48,38 @@ export interface Calibration {
   readonly notes: readonly string[]
 }
 
-/**
- * Every sample is seen once, in a seeded order: folders list one class after the other, and a batch should look like the
- * data. Every byte of the file but the statistics is written as it is.
- */
+/** What a calibration writes: new statistics in place of the file's, and how they were made. */
+export interface CalibratedWeights {
+  readonly replacements: ReadonlyMap<Tensor, ByteSource>
+  readonly metadata: ReadonlyMap<string, string>
+  readonly calibration: Calibration
+}
+
+/** Calibrates and writes a model to the file `out`: every byte but the statistics is written as it is. */
 export async function calibrateFile(
+  engine: Engine,
+  file: ModelFile,
+  dataset: Dataset,
+  { out, ...settings }: CalibrationSettings & { readonly out: string },
+  context: CalibrationContext = {},
+): Promise<Calibration> {
+  const { replacements, metadata, calibration } = await calibrate(engine, file, dataset, settings, context)
+  await writePatched(file, out, replacements, metadata)
+  return calibration
+}
+
+/**
+ * Computes the statistics. Every sample is seen once, in a seeded order: folders list one class after the other, and a
+ * batch should look like the data.
+ */
+export async function calibrate(
   engine: Engine,
   file: ModelFile,
   dataset: Dataset,
   settings: CalibrationSettings,
   { onProgress, signal }: CalibrationContext = {},
-): Promise<Calibration> {
-  const { out, mode, seed, transforms, threads } = settings
+): Promise<CalibratedWeights> {
+  const { mode, seed, transforms, threads } = settings
   const inputs = inputSpecs(file.model)
   const batchSize = fittingBatchSize(dataset.length, settings.batchSize)
   const fixed = openBatchAxis(file.model)
@@ -72,7 +90,6 @@ export async function calibrateFile(
     onProgress: ({ samples }) => onProgress?.(samples, dataset.length),
     ...(signal ? { signal } : {}),
   })
-  await writePatched(file, out, await sourcesOf(report), metadataOf(report))
   const wanted = Math.min(settings.batchSize, dataset.length)
   const notes = [
     ...(batchSize === wanted ? [] : [`batches of ${batchSize}, so that the last one is not a single sample`]),
@@ -80,7 +97,11 @@ export async function calibrateFile(
       ? []
       : [`the model is made for batches of ${fixed}; its statistics were taken in batches of ${batchSize}`]),
   ]
-  return { batchSize, samples: report.samples, sites: report.sites.map(summarize), notes }
+  return {
+    replacements: await sourcesOf(report),
+    metadata: metadataOf(report),
+    calibration: { batchSize, samples: report.samples, sites: report.sites.map(summarize), notes },
+  }
 }
 
 /** A batch size near the wanted one that leaves no single sample for the last batch: one number has no variance. */

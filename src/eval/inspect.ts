@@ -18,9 +18,10 @@ import {
   type WeightPatterns,
   type WeightRole,
 } from '../passes/index.ts'
-import { externalDataOf, loadModel } from '../serde/index.ts'
+import { externalDataOf, loadModel, type ModelFile } from '../serde/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { SwaError } from '../util/errors.ts'
 import { findObstacles, type Obstacle } from './obstacles.ts'
 
@@ -110,41 +111,50 @@ export interface InspectOptions {
 export async function inspectModel(path: string, options: InspectOptions = {}): Promise<Inspection> {
   const file = await loadModel(path)
   try {
-    const { model } = file
-    const external = externalDataOf(file)
-    const weights = (await classifyWeights(model, options.patterns)).map(
-      ({ name, dtype, dims, role, reason, trainable, origin, tensor }): InspectedWeight => ({
-        ...{ name, dtype, dims, elements: sizeOf(dims), role, reason, trainable },
-        storage: origin.kind,
-        external: external.tensors.has(tensor),
-      }),
-    )
-    return {
-      path,
-      bytes: (await stat(path)).size,
-      irVersion: model.irVersion,
-      opset: model.opset,
-      opsetImports: Object.fromEntries(
-        [...model.opsetImports].map(([domain, version]) => [domain || 'ai.onnx', version]),
-      ),
-      producer: { name: model.producerName, version: model.producerVersion },
-      metadata: Object.fromEntries(model.metadata),
-      inputs: model.graph.feeds.map(portOf),
-      outputs: model.graph.outputs.map(portOf),
-      nodes: [...walkNodes(model.graph)].length,
-      functions: model.functions.length,
-      operators: countOperators(model),
-      parameters: countParameters(weights),
-      weights,
-      batchNorm: inspectBatchNorm(model),
-      prediction: findPrediction(model, options.output),
-      externalData: external.files.map(({ path, tensors, bytes }) => ({
-        ...{ file: basename(path), tensors, bytes },
-      })),
-      obstacles: await findObstacles(model, options.patterns, options.output),
-    }
+    const { files, tensors } = externalDataOf(file)
+    const inspection = await inspectOpen(file, (await stat(path)).size, options, tensors)
+    const externalData = files.map(({ path, tensors, bytes }) => ({ file: basename(path), tensors, bytes }))
+    return { ...inspection, externalData }
   } finally {
     await file.close()
+  }
+}
+
+/** Looks at an open model of so many bytes; `external`: the tensors whose elements are in other files. */
+export async function inspectOpen(
+  { path, model }: ModelFile,
+  bytes: number,
+  options: InspectOptions = {},
+  external: ReadonlySet<Tensor> = new Set(),
+): Promise<Inspection> {
+  const weights = (await classifyWeights(model, options.patterns)).map(
+    ({ name, dtype, dims, role, reason, trainable, origin, tensor }): InspectedWeight => ({
+      ...{ name, dtype, dims, elements: sizeOf(dims), role, reason, trainable },
+      storage: origin.kind,
+      external: external.has(tensor),
+    }),
+  )
+  return {
+    path,
+    bytes,
+    irVersion: model.irVersion,
+    opset: model.opset,
+    opsetImports: Object.fromEntries(
+      [...model.opsetImports].map(([domain, version]) => [domain || 'ai.onnx', version]),
+    ),
+    producer: { name: model.producerName, version: model.producerVersion },
+    metadata: Object.fromEntries(model.metadata),
+    inputs: model.graph.feeds.map(portOf),
+    outputs: model.graph.outputs.map(portOf),
+    nodes: [...walkNodes(model.graph)].length,
+    functions: model.functions.length,
+    operators: countOperators(model),
+    parameters: countParameters(weights),
+    weights,
+    batchNorm: inspectBatchNorm(model),
+    prediction: findPrediction(model, options.output),
+    externalData: [],
+    obstacles: await findObstacles(model, options.patterns, options.output),
   }
 }
 

@@ -3,6 +3,7 @@
  * its output a static shape. Emitted operators are those of opset 18 and later (axes are inputs, not attributes).
  */
 
+import { toHex } from '../util/bytes.ts'
 import { invariant } from '../util/errors.ts'
 import { DTYPES, type DType } from '../tensor/dtype.ts'
 import { broadcastShapes, normalizeAxis, sizeOf, type Shape } from '../tensor/shape.ts'
@@ -82,9 +83,7 @@ export class Builder {
   /** An initializer; equal small constants are made once. */
   constant(tensor: Tensor): Value {
     const small = tensor.size <= 64 && tensor.data instanceof Uint8Array
-    const key = small
-      ? `${tensor.dtype}|${tensor.dims.join()}|${Buffer.from(tensor.data).toString('hex')}`
-      : ''
+    const key = small ? `${tensor.dtype}|${tensor.dims.join()}|${toHex(tensor.data)}` : ''
     const known = small ? this.#constants.get(key) : undefined
     if (known) return known
     const value = Value.constant(this.uniqueName(`const_${this.initializers.length}`), tensor)

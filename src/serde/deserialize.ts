@@ -38,13 +38,15 @@ export async function deserializeModel(
   name = 'model',
   options: DeserializeOptions = {},
 ): Promise<Model> {
-  const refuse: ExternalReader = (_entries, _length, where) => {
-    throw new InputError(`${where}: the elements are in another file`, {
-      cure: 'load the model from its path, with its data files beside it',
-    })
-  }
-  const { model } = await readModel(new MemorySource(bytes, name), refuse, options)
+  const { model } = await readModel(new MemorySource(bytes, name), refuseExternal, options)
   return model
+}
+
+/** Of models in memory, which have no folder. */
+export const refuseExternal: ExternalReader = (_entries, _length, where) => {
+  throw new InputError(`${where}: the elements are in another file`, {
+    cure: 'load the model from its path, with its data files beside it, or store its weights inside',
+  })
 }
 
 /** Scans, decodes and deserializes one source. */

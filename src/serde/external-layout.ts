@@ -2,12 +2,13 @@
 
 import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { concatBytes } from '../util/bytes.ts'
 import { UsageError } from '../util/errors.ts'
 import { AtomicFile } from '../util/files.ts'
 import { checkLocation } from './external-data.ts'
 import { EXTERNAL_DATA_FIELD } from './schema.ts'
 import { bytesSegment, writeSegments, type Segment } from './segment.ts'
-import { encodeField } from './wire.ts'
+import { encodeEntry, encodeField } from './wire.ts'
 
 const LARGE = 1 << 20
 const LARGE_ALIGNMENT = 1 << 16 // of big weights, so that runtimes can map them into memory on every system
@@ -49,7 +50,7 @@ export class ExternalLayout {
     const fields = Object.entries(entries).map(([name, value]) =>
       encodeField(EXTERNAL_DATA_FIELD, encodeEntry(name, value)),
     )
-    return bytesSegment(Buffer.concat(fields))
+    return bytesSegment(concatBytes(fields))
   }
 
   /** The path of the data file of a model at `modelPath`. */
@@ -60,11 +61,6 @@ export class ExternalLayout {
   get segments(): readonly Segment[] {
     return this.#segments
   }
-}
-
-/** A StringStringEntryProto. */
-export function encodeEntry(key: string, value: string): Uint8Array {
-  return Buffer.concat([encodeField(1, Buffer.from(key)), encodeField(2, Buffer.from(value))])
 }
 
 /**

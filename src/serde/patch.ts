@@ -4,23 +4,24 @@
  */
 
 import { basename } from 'node:path'
+import { concatBytes } from '../util/bytes.ts'
 import { InputError, invariant } from '../util/errors.ts'
 import { formatShape } from '../tensor/shape.ts'
-import type { ByteSource } from '../tensor/source.ts'
+import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { encodeEntry, ExternalLayout, writeModelFiles } from './external-layout.ts'
-import { layoutOf, type FileLayout, type ModelFile } from './load.ts'
+import { ExternalLayout, writeModelFiles } from './external-layout.ts'
+import { layoutOf, type FileLayout, type ModelFile } from './model-file.ts'
 import { decodeEntryKey } from './proto.ts'
 import { filled } from './read-tensor.ts'
 import type { TensorSite } from './scan.ts'
 import { METADATA_FIELD, RAW_DATA_FIELD } from './schema.ts'
-import { bytesSegment, byteLengthOfSegments, rangeSegment, type Segment } from './segment.ts'
+import { bytesSegment, byteLengthOfSegments, joinSegments, rangeSegment, type Segment } from './segment.ts'
 import { checkSize } from './serialize.ts'
 import { checkSharedRanges } from './shared-ranges.ts'
 import { splice, type Edit } from './splice.ts'
 import { typedFieldOf } from './typed-data.ts'
 import { varintSegment } from './varint-segment.ts'
-import { BYTES, encodeField, encodeTag, encodeVarint, VARINT } from './wire.ts'
+import { BYTES, encodeEntry, encodeField, encodeTag, encodeVarint, VARINT } from './wire.ts'
 
 /**
  * `replacements`: new elements, in packed little-endian form, of tensors of `file.model`; dtype and dims stay.
@@ -33,9 +34,50 @@ export async function writePatched(
   replacements: ReadonlyMap<Tensor, ByteSource>,
   metadata: ReadonlyMap<string, string>,
 ): Promise<void> {
+  const outside = new ExternalLayout(`${basename(outPath)}.data`)
+  const layout = requireLayout(file)
+  const place = (range: ByteRange, segment: Segment) =>
+    outside.place(`${range.source.name}:${range.offset}:${range.length}`, segment)
+  const segments = await patchedSegments(layout, { file, outPath, replacements, metadata, place })
+  const inputs = [...layout.places.values()].flatMap(({ external }) => external?.source.name ?? [])
+  await writeModelFiles(outPath, segments, outside, new Set(inputs))
+}
+
+/** As `writePatched`, for a model that is in memory: the bytes of the new file. */
+export async function patchModel(
+  file: ModelFile,
+  replacements: ReadonlyMap<Tensor, ByteSource>,
+  metadata: ReadonlyMap<string, string>,
+): Promise<Uint8Array> {
+  const place = () => {
+    throw new InputError(`${file.path}: weights in other files cannot be written to memory`)
+  }
+  const layout = requireLayout(file)
+  return joinSegments(
+    await patchedSegments(layout, { file, outPath: file.path, replacements, metadata, place }),
+  )
+}
+
+function requireLayout(file: ModelFile): FileLayout {
   const layout = layoutOf(file)
   invariant(layout, `${file.path} was not opened by loadModel`)
-  const outside = new ExternalLayout(`${basename(outPath)}.data`)
+  return layout
+}
+
+interface Patch {
+  readonly file: ModelFile
+  readonly outPath: string
+  readonly replacements: ReadonlyMap<Tensor, ByteSource>
+  readonly metadata: ReadonlyMap<string, string>
+  /** Places the elements of a tensor that were in a data file; gives the entries that locate them. */
+  readonly place: (range: ByteRange, segment: Segment) => Segment
+}
+
+/** The new model file. */
+async function patchedSegments(
+  layout: FileLayout,
+  { file, outPath, replacements, metadata, place }: Patch,
+): Promise<Segment[]> {
   for (const [tensor, elements] of replacements) checkReplacement(layout, tensor, elements, file.path)
   await checkSharedRanges(layout.places, replacements, file.path)
   const edits: Edit[] = []
@@ -43,8 +85,7 @@ export async function writePatched(
     const elements = replacements.get(tensor)
     if (external) {
       const segment = rangeSegment(elements ? wholeOf(elements) : external)
-      const { source, offset, length } = external
-      edits.push(...relocate(site, outside.place(`${source.name}:${offset}:${length}`, segment)))
+      edits.push(...relocate(site, place(external, segment)))
     } else if (elements && elements.byteLength > 0) {
       edits.push(...(await replaceElements(tensor, site, elements)))
     }
@@ -52,8 +93,7 @@ export async function writePatched(
   edits.push(...(await replaceMetadata(layout, metadata)))
   const segments = splice(layout.source, edits)
   checkSize(byteLengthOfSegments(segments), outPath)
-  const inputs = [...layout.places.values()].flatMap(({ external }) => external?.source.name ?? [])
-  await writeModelFiles(outPath, segments, outside, new Set(inputs))
+  return segments
 }
 
 function wholeOf(source: ByteSource) {
@@ -85,7 +125,7 @@ async function replaceElements(tensor: Tensor, site: TensorSite, elements: ByteS
   }
   // 2. Varints, or elements in several fields: one packed field instead.
   const content = packed ? rangeSegment(wholeOf(elements)) : await varintSegment(elements, tensor.dtype)
-  const head = bytesSegment(Buffer.concat([encodeTag(field, BYTES), encodeVarint(content.byteLength)]))
+  const head = bytesSegment(concatBytes([encodeTag(field, BYTES), encodeVarint(content.byteLength)]))
   return payloads.map(({ start, end }, i) => ({
     frame,
     start,

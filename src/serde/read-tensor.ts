@@ -1,5 +1,6 @@
 /** TensorProto -> Tensor: elements from raw_data, from a typed field or from another file. */
 
+import { concatBytes } from '../util/bytes.ts'
 import { InputError, UnsupportedError } from '../util/errors.ts'
 import { byteLengthOf, dtypeOfOnnx, type DType } from '../tensor/dtype.ts'
 import { formatShape, sizeOf } from '../tensor/shape.ts'
@@ -132,7 +133,7 @@ async function readTyped(
     const bytes = payload.bytes ?? (await source.read(range.offset, range.length))
     parts.push(payload.wireType === BYTES ? bytes : packRun(bytes, payload.wireType, where))
   }
-  const packed = Buffer.concat(parts)
+  const packed = concatBytes(parts)
   if (wireType === VARINT) return decodeVarints(packed, width, count, where)
   if (packed.byteLength !== byteLength) throw wrongLength(where, byteLength, packed.byteLength)
   return packed

@@ -1,5 +1,6 @@
 /** Model -> bytes. The message is encoded without weights, then their elements are spliced in, so that they stream. */
 
+import { concatBytes } from '../util/bytes.ts'
 import { InputError, invariant } from '../util/errors.ts'
 import { formatBytes } from '../util/format.ts'
 import { MemorySource } from '../tensor/source.ts'
@@ -51,7 +52,7 @@ export async function serializeSegments(model: Model, place: TensorPlacer, name:
 export function inlineFields(tensor: Tensor): Segment[] {
   if (tensor.byteLength === 0) return []
   const head = [encodeTag(RAW_DATA_FIELD, BYTES), encodeVarint(tensor.byteLength)]
-  return [bytesSegment(Buffer.concat(head)), elementsOf(tensor)]
+  return [bytesSegment(concatBytes(head)), elementsOf(tensor)]
 }
 
 /** Protobuf readers refuse messages of 2 GiB. */

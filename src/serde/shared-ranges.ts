@@ -1,5 +1,6 @@
 /** Tensors of a model that lie on the same bytes of a data file: they are one weight and must stay one. */
 
+import { equalBytes } from '../util/bytes.ts'
 import { InputError } from '../util/errors.ts'
 import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -49,19 +50,19 @@ function endOf({ offset, length }: ByteRange): number {
 async function checkAlike(a: SharedRange, b: SharedRange, path: string): Promise<void> {
   const { source, offset, length } = b.range
   const same = a.range.offset === offset && a.range.length === length
-  if (same && a.elements && b.elements && (await equalBytes(a.elements, b.elements))) return
+  if (same && a.elements && b.elements && (await equalSources(a.elements, b.elements))) return
   const bytes = `bytes ${offset} to ${offset + length} of ${source.name}`
   throw new InputError(`${path}: ${a.label} and ${b.label} share ${bytes}, and are to become different`, {
     cure: 'give both the same new weights, or store the model with its weights inside first',
   })
 }
 
-async function equalBytes(a: ByteSource, b: ByteSource): Promise<boolean> {
+async function equalSources(a: ByteSource, b: ByteSource): Promise<boolean> {
   if (a === b) return true
   const others = readChunks({ source: b, offset: 0, length: b.byteLength })
   for await (const chunk of readChunks({ source: a, offset: 0, length: a.byteLength })) {
     const other = await others.next()
-    if (other.done || Buffer.compare(chunk, other.value) !== 0) return false
+    if (other.done || !equalBytes(chunk, other.value)) return false
   }
   return true
 }

@@ -1,5 +1,7 @@
 /** The protobuf wire format: varints and tags. Source: protobuf.dev, "Encoding". */
 
+import { concatBytes, utf8 } from '../util/bytes.ts'
+
 export const VARINT = 0
 export const FIXED64 = 1
 export const BYTES = 2
@@ -41,5 +43,10 @@ export const PADDED_VARINT = 5
 
 /** A field of bytes: tag, length, content. */
 export function encodeField(field: number, content: Uint8Array): Uint8Array {
-  return Buffer.concat([encodeTag(field, BYTES), encodeVarint(content.byteLength), content])
+  return concatBytes([encodeTag(field, BYTES), encodeVarint(content.byteLength), content])
+}
+
+/** A StringStringEntryProto. */
+export function encodeEntry(key: string, value: string): Uint8Array {
+  return concatBytes([encodeField(1, utf8(key)), encodeField(2, utf8(value))])
 }

@@ -12,7 +12,7 @@ import { VERSION } from '../util/version.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { checkEngine, type EngineCheck } from './check-engine.ts'
 import type { FinetuneContext, FinetuneOptions, Select } from './options.ts'
-import { planDigest } from './plan.ts'
+import { planDigest, type FinetunePlan } from './plan.ts'
 import { loadState, sha256File, type Progress, type RunFolder } from './run-folder.ts'
 import { scoreOf } from '../eval/score.ts'
 import type { TrainingSession } from './session.ts'
@@ -22,14 +22,17 @@ import { readSnapshot, weightsOfState, writeModelWith, type Weights } from './we
 /** The models that a run compares. */
 export type CandidateName = 'start' | 'last' | 'best' | 'swa'
 
-export interface Candidate {
+export interface Measured {
   readonly name: CandidateName
-  /** The model file. */
-  readonly path: string
   /** Optimizer steps behind it. */
   readonly step: number
   /** On the validation data; null without any. */
   readonly metrics: Metrics | null
+}
+
+export interface Candidate extends Measured {
+  /** The model file. */
+  readonly path: string
 }
 
 export interface FinetuneResult {
@@ -66,13 +69,7 @@ export async function finish(
 ): Promise<FinetuneResult> {
   const { plan, file, graph, val } = session
   const { progress, average } = training
-  const metadata = (method: string, snapshots: readonly number[]) =>
-    new Map([
-      ['swa_onnx.version', VERSION],
-      ['swa_onnx.method', method],
-      ['swa_onnx.plan', planDigest(plan)],
-      ['swa_onnx.snapshots', JSON.stringify(snapshots)],
-    ])
+  const metadata = (method: string, snapshots: readonly number[]) => metadataOf(plan, method, snapshots)
 
   // 1. The last weights, and the best snapshot's.
   const saved = await loadState(run)
@@ -137,15 +134,30 @@ export async function finish(
   return result
 }
 
+/** What a model of a run says about how it was made. */
+export function metadataOf(
+  plan: FinetunePlan,
+  method: string,
+  snapshots: readonly number[],
+): Map<string, string> {
+  return new Map([
+    ['swa_onnx.version', VERSION],
+    ['swa_onnx.method', method],
+    ['swa_onnx.plan', planDigest(plan)],
+    ['swa_onnx.snapshots', JSON.stringify(snapshots)],
+  ])
+}
+
 /** The delivered candidate. Equal scores go to the average. */
-export function select(candidates: readonly Candidate[], wanted: Select): CandidateName {
+export function select(candidates: readonly Measured[], wanted: Select): CandidateName {
   const measured = candidates.every(({ metrics }) => metrics !== null)
   if (wanted === 'swa' || !measured) return 'swa'
   return winner(wanted === 'best' ? candidates.filter(({ name }) => name !== 'start') : candidates)
 }
 
-function winner(candidates: readonly Candidate[]): CandidateName {
-  const score = ({ metrics }: Candidate) => (metrics ? scoreOf(metrics) : -Infinity)
+/** The candidate that validates best. */
+export function winner(candidates: readonly Measured[]): CandidateName {
+  const score = ({ metrics }: Measured) => (metrics ? scoreOf(metrics) : -Infinity)
   const order: readonly CandidateName[] = ['swa', 'best', 'last', 'start']
   const sorted = [...candidates].sort(
     (a, b) => score(b) - score(a) || order.indexOf(a.name) - order.indexOf(b.name),

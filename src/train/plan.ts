@@ -12,7 +12,8 @@ import {
   type DatasetSummary,
   type Transforms,
 } from '../data/index.ts'
-import { inputSpecs, transformsForInputs, type DataOptions } from '../eval/loading.ts'
+import { inputSpecs, transformsForInputs, type DataOptions, type ImageOptions } from '../eval/loading.ts'
+import type { Model } from '../ir/graph.ts'
 import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
@@ -64,13 +65,30 @@ export async function planFinetune(
   options: FinetuneOptions,
 ): Promise<PlannedRun> {
   const { train, val } = await openData(options)
+  const model = { path: options.model, sha256: await sha256File(options.model) }
+  return { plan: resolvePlan(engine, file.model, model, { train, val }, options), train, val }
+}
+
+/** What a plan takes from the options, wherever model and data are. */
+export type PlanOptions = Omit<FinetuneOptions, 'model' | 'data' | 'val' | 'run' | 'dataOptions'> & {
+  readonly dataOptions: ImageOptions
+}
+
+/** Resolves every option against an engine, an open model and open data. */
+export function resolvePlan(
+  engine: PlannedEngine,
+  model: Model,
+  source: FinetunePlan['model'],
+  { train, val }: { readonly train: Dataset; readonly val: Dataset | null },
+  options: PlanOptions,
+): FinetunePlan {
   const { select } = options.settings
   if (val === null && select !== 'swa') {
     throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
       cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
     })
   }
-  const inputs = inputSpecs(file.model)
+  const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
@@ -87,10 +105,10 @@ export async function planFinetune(
   }
   const length: RunLength = { epochs, batchesPerEpoch, batchSize }
   const schedule = planSchedule(options.schedule, length)
-  const plan: FinetunePlan = {
+  return {
     version: VERSION,
     engine: { name: engine.name, precision: engine.precision ?? 'float32' },
-    model: { path: options.model, sha256: await sha256File(options.model) },
+    model: source,
     train: dataPlan(train),
     val: val && dataPlan(val),
     transforms: { eval: transforms, train: augmented },
@@ -98,7 +116,6 @@ export async function planFinetune(
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
     settings: options.settings,
   }
-  return { plan, train, val }
 }
 
 async function openData({
@@ -129,7 +146,7 @@ function validationOptions(
   }
 }
 
-function augment(spec: Transforms, options: FinetuneOptions): Transforms {
+function augment(spec: Transforms, options: PlanOptions): Transforms {
   const wanted = Object.keys(options.augment).length > 0
   return checkTransforms(withAugment(spec, wanted ? options.augment : null), 'augmentation')
 }

@@ -43,6 +43,11 @@ export async function writeModelWith(
   path: string,
   metadata: ReadonlyMap<string, string>,
 ): Promise<void> {
+  await writePatched(file, path, await placeWeights(graph, weights), metadata)
+}
+
+/** The elements that take the places of the model's own. */
+export async function placeWeights(graph: TrainingGraph, weights: Weights): Promise<Map<Tensor, ByteSource>> {
   const places = new Map(
     [...graph.parameters, ...graph.statistics.values()].map(({ name, tensor }) => [name, tensor]),
   )
@@ -52,5 +57,5 @@ export async function writeModelWith(
     invariant(place, `weight "${name}" has no place in the model`)
     replacements.set(place, new MemorySource(await tensor.bytes(), name))
   }
-  await writePatched(file, path, replacements, metadata)
+  return replacements
 }

@@ -1,0 +1,166 @@
+/** A whole fine-tuning run in a browser, from bytes to bytes: nothing is read or written anywhere else. */
+
+import { createHash } from 'node:crypto'
+import { findBatchNorms } from '../passes/index.ts'
+import type { Engine, Traffic } from '../runtime/engine.ts'
+import { openWebEngine, type WebEngineName, type WebOptions } from '../runtime/ort-web/index.ts'
+import { openModelBytes, patchModel } from '../serde/index.ts'
+import { calibrate, type Calibration } from '../eval/calibrate.ts'
+import { metadataOf, select, winner, type CandidateName, type Measured } from '../train/finish.ts'
+import { resolvePlan, type FinetunePlan } from '../train/plan.ts'
+import { openSession, type TrainingSession } from '../train/session.ts'
+import type { Weights } from '../train/weights.ts'
+import { UsageError } from '../util/errors.ts'
+import { trainAndVal, type BrowserData } from './data.ts'
+import type { BrowserEvent, RunContext } from './events.ts'
+import { MemoryRun } from './memory-run.ts'
+import { resolveOptions, type BrowserOptions } from './options.ts'
+
+export interface BrowserFinetune {
+  /** The ONNX file, its weights inside; it must not change while the run goes on. */
+  readonly model: Uint8Array
+  /** For messages. */
+  readonly name?: string
+  readonly data: BrowserData
+  /** Validation data; by default a share of `data` is held out. */
+  readonly val?: BrowserData
+  readonly options?: BrowserOptions
+  /** `auto` (default): WebGPU where there is a real GPU, else WebAssembly. */
+  readonly engine?: WebEngineName | 'auto' | Engine
+  /** How onnxruntime-web is loaded. */
+  readonly web?: WebOptions
+  readonly onEvent?: (event: BrowserEvent) => void
+  readonly signal?: AbortSignal
+}
+
+/** A model that the run compares. */
+export interface BrowserCandidate extends Measured {
+  /** The file. */
+  readonly bytes: Uint8Array
+}
+
+export interface BrowserResult {
+  readonly plan: FinetunePlan
+  readonly engine: string
+  readonly steps: number
+  readonly snapshots: readonly number[]
+  /** Before training, after the last step, the best snapshot where there is validation, and the average. */
+  readonly candidates: readonly BrowserCandidate[]
+  readonly selected: CandidateName
+  /** Whether nothing else validated better than the average; null without validation data. */
+  readonly swaIsBest: boolean | null
+  /** What batch-norm recalibration did; null where there was nothing to recalibrate. */
+  readonly recalibrated: Calibration | null
+  readonly traffic: Traffic
+  /** `averaged.onnx` and `last.onnx`, and the file of the selected candidate. */
+  readonly averaged: Uint8Array
+  readonly last: Uint8Array
+  readonly selectedModel: Uint8Array
+}
+
+/**
+ * Fine-tunes a model with SWA. Call it in a Web Worker: WebAssembly holds its thread during a step.
+ * Failures are errors of the library (SwaError), with a cure where one is known; an abort is an InterruptedError.
+ */
+export async function finetuneInBrowser(request: BrowserFinetune): Promise<BrowserResult> {
+  const { model, name = 'model.onnx', engine = 'auto', onEvent = () => undefined, signal } = request
+  const context: RunContext = { onEvent, signal }
+  const options = resolveOptions(request.options)
+  const file = await openModelBytes(model, name)
+  const data = trainAndVal(request.data, request.val, options)
+  if (data.val === null && options.settings.select !== 'swa')
+    throw new UsageError('select: without validation data only "swa" can be selected')
+  const opened = typeof engine === 'string' ? await openWebEngine(engine, request.web) : engine
+  const plan = resolvePlan(
+    opened,
+    file.model,
+    { path: name, sha256: createHash('sha256').update(model).digest('hex') },
+    data,
+    options,
+  )
+  onEvent({ kind: 'note', message: `engine: ${opened.description}` })
+  const session = await openSession(opened, file, { plan, ...data }, undefined)
+  try {
+    const { trainer, graph } = session
+    for (const message of [...data.train.notes, ...graph.notes, ...trainer.notes])
+      onEvent({ kind: 'note', message })
+    const run = await MemoryRun.open(session, context)
+    await run.train()
+    const { traffic } = trainer
+    await trainer.close()
+    return await finish(session, run, context, traffic)
+  } finally {
+    await session.trainer.close()
+  }
+}
+
+async function finish(
+  session: TrainingSession,
+  run: MemoryRun,
+  context: RunContext,
+  traffic: Traffic,
+): Promise<BrowserResult> {
+  const { plan, val, training, file } = session
+  const { snapshots, best, start } = run
+  const { weights, metrics } = run.last!
+  const last = await run.modelWith(weights, metadataOf(plan, 'last', [plan.steps]))
+  const mean = run.average.mean()
+  const averagedWeights: Weights = new Map([...training.parameters.unpack(mean.theta), ...mean.buffers])
+  const { bytes: averaged, calibration } = await recalibrated(
+    session,
+    await run.modelWith(averagedWeights, metadataOf(plan, 'swa', snapshots)),
+    context,
+  )
+  const swaMetrics = val ? await run.validate(averaged, 'swa', plan.steps) : null
+  const candidates: BrowserCandidate[] = [
+    { name: 'start', step: 0, metrics: start, bytes: await patchModel(file, new Map(), new Map()) },
+    { name: 'last', step: plan.steps, metrics, bytes: last },
+    ...(best ? [await bestCandidate(run, best, plan)] : []),
+    { name: 'swa', step: plan.steps, metrics: swaMetrics, bytes: averaged },
+  ]
+  const selected = select(candidates, plan.settings.select)
+  return {
+    plan,
+    engine: session.engine.description,
+    steps: plan.steps,
+    snapshots,
+    candidates,
+    selected,
+    swaIsBest: swaMetrics && winner(candidates) === 'swa',
+    recalibrated: calibration,
+    traffic,
+    averaged,
+    last,
+    selectedModel: candidates.find(candidate => candidate.name === selected)!.bytes,
+  }
+}
+
+async function bestCandidate(
+  run: MemoryRun,
+  { step, metrics, weights }: NonNullable<MemoryRun['best']>,
+  plan: FinetunePlan,
+): Promise<BrowserCandidate> {
+  const bytes = await run.modelWith(weights, metadataOf(plan, 'snapshot', [step]))
+  return { name: 'best', step, metrics, bytes }
+}
+
+/** The averaged model with batch-norm statistics that fit it. */
+async function recalibrated(
+  session: TrainingSession,
+  stale: Uint8Array,
+  { onEvent, signal }: RunContext,
+): Promise<{ bytes: Uint8Array; calibration: Calibration | null }> {
+  const { plan, engine, file, calibration: data } = session
+  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(file.model).length === 0)
+    return { bytes: stale, calibration: null }
+  const averaged = await openModelBytes(stale)
+  const { bnMode: mode } = plan.settings
+  const { batchSize, seed, transforms } = plan
+  const settings = { mode, batchSize, seed, transforms: transforms.eval }
+  const { replacements, metadata, calibration } = await calibrate(engine, averaged, data, settings, {
+    onProgress: (done, total) =>
+      onEvent({ kind: 'progress', label: 'recalibrate', done, total, unit: 'samples' }),
+    signal,
+  })
+  return { bytes: await patchModel(averaged, replacements, metadata), calibration }
+}

@@ -1,0 +1,80 @@
+/** onnxruntime-web as engines: WebAssembly on all threads that the page may have, and WebGPU. */
+
+import { ONNX_DOMAIN } from '../../ir/node.ts'
+import { EnvironmentError } from '../../util/errors.ts'
+import type { Engine, SessionOptions } from '../engine.ts'
+import { CPU_CAPABILITIES } from '../ort-cpu/capabilities.ts'
+import { lowerForCpu } from '../ort-cpu/engine.ts'
+import { WEBGPU_CAPABILITIES } from '../ort-webgpu/capabilities.ts'
+import { lowerForWebgpu } from '../ort-webgpu/lowering.ts'
+import { serializeLowered, type Lowered } from '../program.ts'
+import { loadOrtWeb, type LoadedOrt, type WebOptions } from './load.ts'
+import { describeAdapter, findAdapter } from './platform.ts'
+import { openWebRunner } from './session.ts'
+import { openWebTrainer } from './trainer.ts'
+
+/** The CPU engine's choice (its sources say why): the kernels are the same. */
+const TRAINER_OPTIONS: SessionOptions = { optimization: 'extended', memoryPattern: false }
+
+/** The engine `wasm`: ONNX Runtime's CPU kernels, compiled to WebAssembly. */
+export async function wasmEngine(options: WebOptions = {}): Promise<Engine> {
+  return cpuKernels(await loadOrtWeb('wasm', options))
+}
+
+function cpuKernels(loaded: LoadedOrt): Engine {
+  const { ort, threads } = loaded
+  const setup = { provider: 'wasm' }
+  return {
+    name: 'wasm',
+    description: `ONNX Runtime Web ${ort.env.versions.common}, WebAssembly, ${threads === 1 ? 'one thread' : `${threads} threads`}`,
+    capabilities: CPU_CAPABILITIES,
+    lower: lowerForCpu,
+    openRunner: (model, options) => openWebRunner(loaded, model, setup, options),
+    async openTrainer(program, options) {
+      const model = await serializeLowered(lowerForCpu(program))
+      const trainer = { ...setup, onDevice: false, notes: [] }
+      return openWebTrainer(loaded, program, model, trainer, { ...TRAINER_OPTIONS, ...options })
+    },
+  }
+}
+
+const WEBGPU = { name: 'webgpu', preferredLayout: 'NCHW' } as const
+
+/** The engine `webgpu`: state stays on the GPU between steps; shapes are looked at by the CPU kernels of the same bundle. */
+export async function webgpuEngine(options: WebOptions = {}): Promise<Engine> {
+  const adapter = await findAdapter()
+  if (typeof adapter === 'string') {
+    throw new EnvironmentError(`engine webgpu does not work here: ${adapter}`, {
+      cure: 'use the engine wasm',
+    })
+  }
+  const loaded = await loadOrtWeb('webgpu', options)
+  const setup = { provider: WEBGPU }
+  return {
+    name: 'webgpu',
+    description: `ONNX Runtime Web ${loaded.ort.env.versions.common}, WebGPU on ${describeAdapter(adapter)}`,
+    capabilities: WEBGPU_CAPABILITIES,
+    observer: cpuKernels(loaded),
+    lower: lowerForWebgpu,
+    openRunner: (model, runnerOptions) => openWebRunner(loaded, model, setup, runnerOptions),
+    async openTrainer(program, trainerOptions) {
+      const lowered = lowerForWebgpu(program)
+      const trainer = { ...setup, onDevice: true, notes: cpuNotes(lowered) }
+      return openWebTrainer(loaded, program, await serializeLowered(lowered), trainer, {
+        ...TRAINER_OPTIONS,
+        ...trainerOptions,
+      })
+    },
+  }
+}
+
+/** Says which nodes the device has no kernel for; browsers have no profile that would show where each one ran. */
+function cpuNotes({ graph }: Lowered): string[] {
+  const { operators } = WEBGPU_CAPABILITIES
+  const left = graph.nodes.filter(({ opType, domain }) => domain !== ONNX_DOMAIN || !operators.has(opType))
+  if (left.length === 0) return []
+  const names = [...new Set(left.map(({ opType }) => opType))].sort().join(', ')
+  return [
+    `webgpu: ${left.length} of ${graph.nodes.length} nodes have no kernel there and run on the CPU: ${names}`,
+  ]
+}

@@ -1,0 +1,12 @@
+/** ONNX Runtime in a browser. */
+
+export { wasmEngine, webgpuEngine } from './engine.ts'
+export type { WebOptions } from './load.ts'
+export {
+  openWebEngine,
+  preferredWebEngine,
+  probeWebEngines,
+  WEB_ENGINES,
+  type WebEngineName,
+  type WebEngineReport,
+} from './probe.ts'
