@@ -1,7 +1,7 @@
 /**
  * The test command: runs each `*.test.ts` in its own process (a crash of native code fails one file) and cannot pass
  * when suites are swallowed: every file must end with a summary in which all tests passed, none was skipped and at least
- * as many ran as the file declares.
+ * as many ran as the file declares. What a file did not try on this machine (test/support/not-tried.ts) is listed.
  *
  * Usage: npm test [-- pattern [folder]]   e.g. `npm test -- serde`; the folder is this one unless another is named.
  */
@@ -89,6 +89,8 @@ async function main(): Promise<void> {
   console.log(
     `\n${outcomes.length} files, failed: ${failed.map(outcome => outcome.file).join(', ') || 'none'}`,
   )
+  const left = outcomes.flatMap(({ output }) => output.match(/^NOT TRIED: .*$/gm) ?? [])
+  for (const line of new Set(left)) console.log(line)
   console.log(`${passed} passed, ${Math.max(missing, failed.length)} failed`)
   if (failed.length > 0 || passed === 0) process.exitCode = 1
 }

@@ -91,7 +91,9 @@ export function transposedWindowOver(node: Node, small: Shape, kernel: readonly 
   const autoPad = node.string('auto_pad', 'NOTSET')
   const large = axesOf(node, small, small, kernel).map((axis, i) => {
     if (stated) return stated[i]!
-    if (autoPad.startsWith('SAME')) return axis.output * axis.stride
+    // Not more than the windows reach: ONNX Runtime does not pad a result.
+    if (autoPad.startsWith('SAME'))
+      return Math.min(axis.output * axis.stride, reachOf(axis) + (extra?.[i] ?? 0))
     const padding = autoPad === 'VALID' ? 0 : axis.begin + axis.end
     return reachOf(axis) + (extra?.[i] ?? 0) - padding
   })

@@ -3,32 +3,19 @@
 import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { calibrateFile, type Calibration } from '../eval/calibrate.ts'
-import type { Metrics } from '../eval/metrics.ts'
 import { findBatchNorms } from '../passes/index.ts'
 import { loadModel, writePatched } from '../serde/index.ts'
 import { InputError } from '../util/errors.ts'
 import { writeFileAtomic } from '../util/files.ts'
 import { VERSION } from '../util/version.ts'
 import type { Engine } from '../runtime/engine.ts'
+import { metadataOf, select, winner, type CandidateName, type Measured } from './candidates.ts'
 import { checkEngine, type EngineCheck } from './check-engine.ts'
-import type { FinetuneContext, FinetuneOptions, Select } from './options.ts'
-import { planDigest, type FinetunePlan } from './plan.ts'
+import type { FinetuneContext, FinetuneOptions } from './options.ts'
 import { loadState, sha256File, type Progress, type RunFolder } from './run-folder.ts'
-import { scoreOf } from '../eval/score.ts'
 import type { TrainingSession } from './session.ts'
 import type { Training } from './training.ts'
 import { readSnapshot, weightsOfState, writeModelWith, type Weights } from './weights.ts'
-
-/** The models that a run compares. */
-export type CandidateName = 'start' | 'last' | 'best' | 'swa'
-
-export interface Measured {
-  readonly name: CandidateName
-  /** Optimizer steps behind it. */
-  readonly step: number
-  /** On the validation data; null without any. */
-  readonly metrics: Metrics | null
-}
 
 export interface Candidate extends Measured {
   /** The model file. */
@@ -132,37 +119,6 @@ export async function finish(
     run.average,
   ])
   return result
-}
-
-/** What a model of a run says about how it was made. */
-export function metadataOf(
-  plan: FinetunePlan,
-  method: string,
-  snapshots: readonly number[],
-): Map<string, string> {
-  return new Map([
-    ['swa_onnx.version', VERSION],
-    ['swa_onnx.method', method],
-    ['swa_onnx.plan', planDigest(plan)],
-    ['swa_onnx.snapshots', JSON.stringify(snapshots)],
-  ])
-}
-
-/** The delivered candidate. Equal scores go to the average. */
-export function select(candidates: readonly Measured[], wanted: Select): CandidateName {
-  const measured = candidates.every(({ metrics }) => metrics !== null)
-  if (wanted === 'swa' || !measured) return 'swa'
-  return winner(wanted === 'best' ? candidates.filter(({ name }) => name !== 'start') : candidates)
-}
-
-/** The candidate that validates best. */
-export function winner(candidates: readonly Measured[]): CandidateName {
-  const score = ({ metrics }: Measured) => (metrics ? scoreOf(metrics) : -Infinity)
-  const order: readonly CandidateName[] = ['swa', 'best', 'last', 'start']
-  const sorted = [...candidates].sort(
-    (a, b) => score(b) - score(a) || order.indexOf(a.name) - order.indexOf(b.name),
-  )
-  return sorted[0]!.name
 }
 
 /** Writes the averaged model; returns what recalibration did, null where there was nothing to recalibrate. */

@@ -14,6 +14,7 @@ import { limitDataset, openDataset, splitDataset } from '../../src/data/index.ts
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { deserializeModel, openModelBytes } from '../../src/serde/index.ts'
 import { findChromium, NO_CHROMIUM } from '../support/chromium.ts'
+import { notTried } from '../support/not-tried.ts'
 import { readSafetensors } from '../support/safetensors.ts'
 import type { Reference } from '../support/training.ts'
 import { writeImages } from './support/images.ts'
@@ -30,7 +31,7 @@ const SHOWN_DIGITS = 5e-4 + 1e-4
 
 const demo = new Uint8Array(readFileSync(join(FIXTURES, 'demo/digits_cnn.onnx')))
 const chromium = findChromium()
-if (chromium === null) test(`the browser is not tried: ${NO_CHROMIUM}`, () => undefined)
+if (chromium === null) notTried(test, `browser: ${NO_CHROMIUM}`)
 else await registerTests(await openSite(chromium, { 'steps.onnx': join(CNN, 'model.onnx') }))
 
 async function registerTests(site: Site): Promise<void> {

@@ -239,15 +239,6 @@ test('data in memory and no capacity need no cache', () => {
   assert.is(withCache(fetched, 0), fetched)
 })
 
-test('64 images of 28x28 are no work worth mentioning', async () => {
-  const loader = loaderOf(images(6400, 28, 28), { batchSize: 64, mode: 'train', transforms: augmented })
-  await collect(loader.batches(0))
-  const started = performance.now()
-  await collect(loader.batches(1))
-  const each = (performance.now() - started) / loader.length
-  assert.ok(each < 5, `${each} ms a batch`) // 0.3 to 0.6 ms when the machine is quiet
-})
-
 test('labels are checked', async () => {
   await assertFails(
     () => labelled([0, -1]),

@@ -6,6 +6,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { notTried } from './not-tried.ts'
 
 const ICD = 'vk_swiftshader_icd.json'
 
@@ -53,7 +54,7 @@ export async function withSwiftshader(
   const found = swiftshader()
   if (!found) {
     const cure = 'on Debian: apt install chromium libvulkan1'
-    test(`NOT TRIED: there is no SwiftShader (${ICD}) or no Vulkan loader here; ${cure}`, () => undefined)
+    notTried(test, `webgpu: there is no SwiftShader (${ICD}) or no Vulkan loader here; ${cure}`)
     return
   }
   Object.assign(process.env, found.env)

@@ -1,0 +1,31 @@
+/**
+ * The tfjs engine beside the CPU engine: rules, composites and fixture models, on the plain JavaScript backend or on the
+ * package that SWA_ONNX_TEST_TFJS names.
+ */
+
+import { test } from 'uvu'
+import { testModels, testRules } from '../support/parity.ts'
+import { backendName, engine } from '../support/tfjs.ts'
+
+const open = () => Promise.resolve(engine)
+/** Models that the JavaScript backend trains in seconds. */
+const SMALL = [
+  'mlp-ts',
+  'mlp-ts13',
+  'mlp-dynamo',
+  'bn_cnn-ts',
+  'bn_cnn-ts13',
+  'bn_cnn-dynamo',
+  'bn_cnn-dynamo-raw',
+]
+const LARGE = [
+  'resnet18_narrow-ts',
+  'resnet18_narrow-dynamo',
+  'mobilenetv2_narrow-ts',
+  'mobilenetv2_narrow-dynamo',
+]
+
+await testRules(test, open)
+testModels(test, open, backendName === 'cpu' ? SMALL : [...SMALL, ...LARGE])
+
+test.run()
