@@ -16,10 +16,10 @@ import { deserializeModel, openModelBytes } from '../../src/serde/index.ts'
 import { findChromium, NO_CHROMIUM } from '../support/chromium.ts'
 import { notTried } from '../support/not-tried.ts'
 import { readSafetensors } from '../support/safetensors.ts'
-import type { Reference } from '../support/training.ts'
 import { writeImages } from './support/images.ts'
-import { openSite, type Site } from './support/site.ts'
-import { runSteps, type StepsRequest, type StepsResult } from './support/ten-steps.ts'
+import { stepsOfReference } from './support/reference-steps.ts'
+import { callInPage, openSite, type Site } from './support/site.ts'
+import { runSteps, type StepsResult } from './support/ten-steps.ts'
 
 const FIXTURES = join(import.meta.dirname, '../../fixtures')
 const CNN = join(FIXTURES, 'models/bn_cnn-ts')
@@ -35,7 +35,7 @@ if (chromium === null) notTried(test, `browser: ${NO_CHROMIUM}`)
 else await registerTests(await openSite(chromium, { 'steps.onnx': join(CNN, 'model.onnx') }))
 
 async function registerTests(site: Site): Promise<void> {
-  const request = stepsOfReference()
+  const request = stepsOfReference('bn_cnn-ts')
   const model = new Uint8Array(readFileSync(join(CNN, 'model.onnx')))
   const cpu = await runSteps(cpuEngine(), model, request)
   const tensors = readSafetensors(join(CNN, 'reference.safetensors'))
@@ -190,31 +190,6 @@ interface Pixels {
 }
 
 /** Ten batches of the reference run, in plain numbers. */
-function stepsOfReference(): StepsRequest {
-  const tensors = readSafetensors(join(CNN, 'reference.safetensors'))
-  const { hyperparameters } = JSON.parse(readFileSync(join(CNN, 'reference.json'), 'utf8')) as Reference
-  const rowsOf = (name: string) => {
-    const tensor = tensors.get(name)!
-    const [count] = tensor.dims
-    const numbers = tensor.toNumbers()
-    const size = numbers.length / count!
-    return Array.from({ length: count! }, (_, i) => numbers.slice(i * size, (i + 1) * size))
-  }
-  const { lr, momentum, weight_decay: weightDecay } = hyperparameters
-  return {
-    dims: tensors.get('steps/input')!.dims.slice(1),
-    inputs: rowsOf('steps/input'),
-    targets: rowsOf('steps/target'),
-    ...{ lr, momentum, weightDecay },
-  }
-}
-
-/** Calls a function of page-entry.ts. */
-async function callInPage<T>(page: Page, name: string, ...args: readonly unknown[]): Promise<T> {
-  const list = args.map(argument => JSON.stringify(argument)).join()
-  return (await page.evaluate(`import('./page-entry.js').then(entry => entry.${name}(${list}))`)) as T
-}
-
 async function textOf(page: Page, selector: string): Promise<string> {
   return (await page.evaluate(`document.querySelector('${selector}').textContent`)) as string
 }

@@ -193,7 +193,8 @@ export async function tenSteps(
   }
 }
 
-async function stepsOf(run: OpenTraining, count: number): Promise<number[]> {
+/** Losses of the first steps of the reference's SGD. */
+export async function stepsOf(run: OpenTraining, count: number): Promise<number[]> {
   const { tensors, reference } = run
   const [inputs, targets] = [tensors.get('steps/input')!, tensors.get('steps/target')!]
   const losses: number[] = []

@@ -1,13 +1,15 @@
 /** onnxruntime-web as engines: WebAssembly on all threads that the page may have, and WebGPU. */
 
 import { ONNX_DOMAIN } from '../../ir/node.ts'
+import { replaceNodes } from '../../passes/index.ts'
 import { EnvironmentError } from '../../util/errors.ts'
 import type { Engine, SessionOptions } from '../engine.ts'
 import { CPU_CAPABILITIES } from '../ort-cpu/capabilities.ts'
 import { lowerForCpu } from '../ort-cpu/engine.ts'
 import { WEBGPU_CAPABILITIES } from '../ort-webgpu/capabilities.ts'
+import { poolingForms } from '../ort-webgpu/forms/pooling.ts'
 import { lowerForWebgpu } from '../ort-webgpu/lowering.ts'
-import { serializeLowered, type Lowered } from '../program.ts'
+import { serializeLowered, type Lowered, type Program } from '../program.ts'
 import { loadOrtWeb, type LoadedOrt, type WebOptions } from './load.ts'
 import { describeAdapter, findAdapter } from './platform.ts'
 import { openWebRunner } from './session.ts'
@@ -28,14 +30,24 @@ function cpuKernels(loaded: LoadedOrt): Engine {
     name: 'wasm',
     description: `ONNX Runtime Web ${ort.env.versions.common}, WebAssembly, ${threads === 1 ? 'one thread' : `${threads} threads`}`,
     capabilities: CPU_CAPABILITIES,
-    lower: lowerForCpu,
+    lower: lowerForWasm,
     openRunner: (model, options) => openWebRunner(loaded, model, setup, options),
     async openTrainer(program, options) {
-      const model = await serializeLowered(lowerForCpu(program))
+      const model = await serializeLowered(lowerForWasm(program))
       const trainer = { ...setup, onDevice: false, notes: [] }
       return openWebTrainer(loaded, program, model, trainer, { ...TRAINER_OPTIONS, ...options })
     },
   }
+}
+
+/**
+ * The CPU engine's lowering, without pools in ceil_mode: ONNX Runtime infers another shape for some of them than its kernels
+ * give, and its WebAssembly build refuses a program that states the right one.
+ */
+export function lowerForWasm(program: Program): Lowered {
+  const { graph, opset } = lowerForCpu(program)
+  replaceNodes(graph, poolingForms)
+  return { graph, opset }
 }
 
 const WEBGPU = { name: 'webgpu', preferredLayout: 'NCHW' } as const

@@ -93,5 +93,9 @@ export async function named<T>(call: Promise<T>): Promise<T> {
 
 function portOf(metadata: Ort.InferenceSession.ValueMetadata): Port {
   if (!metadata.isTensor) return { name: metadata.name, dtype: null, shape: [] }
-  return { name: metadata.name, dtype: dtypeOfOrt(metadata.type), shape: metadata.shape }
+  // An unknown dimension without a name is −1, and some builds give its 32 bits as a number without sign.
+  const shape = metadata.shape.map(dim =>
+    typeof dim === 'number' && (dim < 0 || dim >= 2 ** 31) ? null : dim,
+  )
+  return { name: metadata.name, dtype: dtypeOfOrt(metadata.type), shape }
 }

@@ -51,3 +51,9 @@ export async function openSite(chromium: string, files: Readonly<Record<string, 
     },
   }
 }
+
+/** Calls a function of page-entry.ts in a page. */
+export async function callInPage<T>(page: Page, name: string, ...args: readonly unknown[]): Promise<T> {
+  const list = args.map(argument => JSON.stringify(argument)).join()
+  return (await page.evaluate(`import('./page-entry.js').then(entry => entry.${name}(${list}))`)) as T
+}

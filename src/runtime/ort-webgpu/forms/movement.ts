@@ -60,4 +60,12 @@ function cutsOf(node: Node): Cut[] | null {
   })
 }
 
-export const movementForms: NodeForms = { Slice: [slicedBackwards] }
+/** Dropout that drops nothing is its input: the browser's build has no kernel for it on any device. */
+const dropoutOfNothing: NodeForm = (_, node, reads) => {
+  const mode = node.inputs[2]
+  const tensor = mode ? tensorOf(mode) : null
+  const trains = mode && !(tensor?.resident && tensor.toNumbers()[0] === 0)
+  return trains || reads(1) ? null : node.input(0)
+}
+
+export const movementForms: NodeForms = { Slice: [slicedBackwards], Dropout: [dropoutOfNothing] }

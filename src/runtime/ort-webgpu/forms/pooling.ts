@@ -31,16 +31,20 @@ const ceilOfNothing: NodeForm = (op, node, reads) => {
   return adds ? null : without(op, node, ['ceil_mode'])
 }
 
-/** ceil_mode as padding: just so much behind the input that the last window is whole. */
+/** ceil_mode as padding: just so much behind the input that the last window is whole. Indices do not count padding. */
 const ceilByPads: NodeForm = (op, node, reads) => {
-  if (node.int('ceil_mode', 0) === 0 || reads(1)) return null
+  if (node.int('ceil_mode', 0) === 0) return null
   const window = poolWindow(node).map(axis => ({
     ...axis,
     end: Math.max(0, reachOf(axis) - axis.begin - axis.input),
   }))
   // Pads are refused below zero, and from the size of the kernel on.
   if (window.some(axis => axis.begin < 0 || Math.max(axis.begin, axis.end) >= axis.kernel)) return null
-  return op.one('MaxPool', [node.input(0)], { shape: node.output(0).shape }, windowAttributes(window))
+  const { shape } = node.output(0)
+  const outputs = reads(1) ? [{ shape }, { shape, dtype: 'int64' as const }] : [{ shape }]
+  const order = node.int('storage_order', 0)
+  const attributes = { ...windowAttributes(window), ...(order === 0 ? {} : { storage_order: order }) }
+  return op.emit('MaxPool', [node.input(0)], outputs, attributes)
 }
 
 /** The product of one matrix for each axis; padding would change the divisors. */
