@@ -5,8 +5,9 @@
  *     PYTHON=venv/bin/python node --import tsx tools/bench/throughput.ts --model resnet50 --batch 64 --engine cuda:0
  *     ... --model vit_small_16 --batch 64      ... --model bert_base --batch 32 --size 128
  *
- * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace (tools/bench/trace.ts reads it). A batch is fed at every step, as in training: our side pays for its way to the
- * device, PyTorch's side keeps its one batch there.
+ * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace (tools/bench/trace.ts reads it). A batch
+ * is fed at every step, as in training: our side pays for its way from the thread that makes it to the device, PyTorch's
+ * side keeps its one batch there. A round should have several chunks: the first of a round is stacked while nothing runs.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -27,6 +28,7 @@ import { prepareTraining } from '../../src/train/prepare.ts'
 import { buildProgram } from '../../src/train/program.ts'
 import { formatBytes } from '../../src/util/format.ts'
 import { median, say, Side } from './side.ts'
+import { BatchFeed } from './throughput_feed.ts'
 
 const HERE = fileURLToPath(import.meta.url)
 const TORCH = join(import.meta.dirname, 'throughput_torch.py')
@@ -95,30 +97,34 @@ async function work(folder: string): Promise<void> {
   await trainer.writeState(await initialState(graph, training))
   say({ device: `${engine.name} (${reason})` } satisfies Ready)
 
-  const bytes = new Map(
-    [...stored.inputs, stored.target].map(({ name }) => [name, readFileSync(join(folder, `${name}.bin`))]),
-  )
-  const copyOf = ({ name, dtype, shape }: StoredTensor) =>
-    new Tensor(dtype, shape, new Uint8Array(bytes.get(name)!))
-  const feeds = () =>
-    new Map([
-      ...stored.inputs.map(tensor => [tensor.name, copyOf(tensor)] as const),
-      [training.target.name, copyOf(stored.target)],
+  const described = [...stored.inputs, stored.target]
+  const feed = new BatchFeed(described.map(({ name }) => join(folder, `${name}.bin`)))
+  const next = async () => {
+    const batch = await feed.next()
+    return new Map([
+      ...described.map((tensor, i) => {
+        const name = tensor === stored.target ? training.target.name : tensor.name
+        return [name, new Tensor(tensor.dtype, tensor.shape, batch[i]!)] as const
+      }),
       [training.scalarInputs[0]!, Tensor.scalar('float32', LEARNING_RATE)],
     ])
-  for await (const _line of createInterface({ input: process.stdin })) say(await roundOf(trainer, feeds))
+  }
+  for await (const _line of createInterface({ input: process.stdin })) say(await roundOf(trainer, next))
+  await feed.close()
   await trainer.close()
   await file.close()
 }
 
 /** The steps of a round, in chunks of the size that the engine asks for; as in training, two are in flight. */
-async function roundOf(trainer: Trainer, feeds: () => Map<string, Tensor>): Promise<Round> {
+async function roundOf(trainer: Trainer, next: () => Promise<Map<string, Tensor>>): Promise<Round> {
   const start = performance.now()
   const losses: number[] = []
   const flying: Promise<void>[] = []
   for (let left = Number(options.steps); left > 0;) {
     const count = Math.min(trainer.chunk, left)
-    const steps = trainer.steps(Array.from({ length: count }, feeds))
+    const batches: Map<string, Tensor>[] = []
+    while (batches.length < count) batches.push(await next())
+    const steps = trainer.steps(batches)
     flying.push(steps.then(metrics => void losses.push(...metrics.map(each => each.get('loss')!))))
     left -= count
     if (flying.length > 1) await flying.shift()

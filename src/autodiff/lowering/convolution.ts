@@ -55,26 +55,6 @@ export const convWeightGradByMatMul: Lowering = ({ op, node, inputs: [x, dy] }) 
 }
 
 /**
- * As by MatMul, but the batch lies in the summed axis of one product instead of in a batch of products that are added up
- * afterwards: two passes to bring the operands into that order, and no intermediate of N times the weight's size.
- */
-export const convWeightGradByGemm: Lowering = ({ op, node, inputs: [x, dy] }) => {
-  const dw = node.output(0).shape
-  const window = windowOf(node, x!.shape, dy!.shape)
-  const group = node.int('group', 1)
-  const [n, c] = x!.shape as [number, number]
-  const m = dy!.shape[1]!
-  const positions = sizeOf(dy!.shape.slice(2))
-  const rows = (c / group) * sizeOf(dw.slice(2))
-  const columns = op.Reshape(op.Concat(windowSlices(op, x!, window), 2), [n, group, rows, positions])
-  const matrix = op.Reshape(op.Transpose(columns, [1, 2, 0, 3]), [group, rows, n * positions])
-  const outputs = op.Reshape(dy!, [n, group, m / group, positions])
-  const dyMatrix = op.Reshape(op.Transpose(outputs, [1, 2, 0, 3]), [group, m / group, n * positions])
-  // [G, M/G, N·O] · [G, N·O, rows]: the weight's own order.
-  return [op.Reshape(op.MatMul(dyMatrix, op.Transpose(matrix, [0, 2, 1])), dw)]
-}
-
-/**
  * dw as a convolution with exchanged roles: the channels of x are the batch, its batch the input channels, dy the weight,
  * strides and dilations trade places. Groups lie side by side in the input channels:
  * x [N, G, C/G, i...] -> [C/G, G·N, i...], dy [N, M, o...] -> [M, N, o...], result [C/G, M, k...].

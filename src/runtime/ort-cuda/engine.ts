@@ -2,7 +2,7 @@
 
 import { freemem } from 'node:os'
 import type { Engine, Precision, SessionOptions } from '../engine.ts'
-import { joinState } from '../join-state.ts'
+import { joinUpdates } from '../join-updates.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
 import { openLoopTrainer } from '../ort/loop-trainer.ts'
 import { PlacementCheck } from '../ort/placement-check.ts'
@@ -64,9 +64,10 @@ export function loopEngine(setup: LoopEngineSetup): Engine {
     lower: lowerForCuda,
     openRunner: (model, options = {}) => openRunner(model, providers, options),
     async openTrainer(program, options) {
-      const { program: joined, lowered } = joinState(program, lowerForCuda(program))
-      const { lowered: loop, tripCount } = wrapInLoop(joined, lowered)
-      return openLoopTrainer(joined, {
+      const lowered = lowerForCuda(program)
+      joinUpdates(program, lowered.graph)
+      const { lowered: loop, tripCount } = wrapInLoop(program, lowered)
+      return openLoopTrainer(program, {
         providers,
         placement: new PlacementCheck(
           { ...TRAINER_OPTIONS, ...options },

@@ -23,15 +23,17 @@ const inTwoStages: NodeForm = (op, node) => {
   const trailing = axes.filter(axis => axis > last)
   const large = (some: readonly number[]) => some.some(axis => x.shape[axis]! > 1)
   if (leading.length + trailing.length < axes.length || !large(leading) || !large(trailing)) return null
-  const reduce = (value: Value, over: readonly number[]) => REDUCERS[node.opType]!(op, value, over)
-  return op.Reshape(reduce(reduce(x, trailing), leading), node.output(0).shape)
+  // The leading axes are where they were also when the trailing ones are gone.
+  const keepsAxes = node.int('keepdims', 1) === 1
+  const reduce = (value: Value, over: readonly number[]) => REDUCERS[node.opType]!(op, value, over, keepsAxes)
+  return reduce(reduce(x, trailing), leading)
 }
 
-type Reducer = (op: Builder, x: Value, axes: readonly number[]) => Value
+type Reducer = (op: Builder, x: Value, axes: readonly number[], keepsAxes: boolean) => Value
 
 const REDUCERS: Readonly<Record<string, Reducer>> = {
-  ReduceSum: (op, x, axes) => op.ReduceSum(x, axes),
-  ReduceMean: (op, x, axes) => op.ReduceMean(x, axes),
+  ReduceSum: (op, x, axes, keepsAxes) => op.ReduceSum(x, axes, keepsAxes),
+  ReduceMean: (op, x, axes, keepsAxes) => op.ReduceMean(x, axes, keepsAxes),
 }
 
 /** The axes, counted from the front; null where they are computed, or left out. */

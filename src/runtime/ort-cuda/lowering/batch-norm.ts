@@ -22,9 +22,9 @@ export const batchNormTrainForCuda: Lowering = ({ op, node, inputs }) => {
 }
 
 /**
- * With n elements per channel: dbias = Σ dy, dscale = rstd · Σ dy·(x − mean), a = scale · rstd, and
+ * With n elements per channel: dbias = Σ dy, dscale = rstd · Σ dy·(x − mean), and
  *
- *     dx = a · dy + [−(a/n)·dscale · (x − mean)·rstd − (a/n)·dbias]
+ *     dx = scale · rstd · (dy + [−dscale/n · (x − mean)·rstd − dbias/n])
  *
  * whose bracket is the inference form with other scales and biases. ONNX Runtime finds x − mean in the forward pass: it
  * merges equal nodes, which is why both passes write it alike.
@@ -40,10 +40,9 @@ export const batchNormTrainGradForCuda: Lowering = ({ op, node, inputs, wants })
   const dscale = op.Mul(rstd, op.ReduceSum(op.Mul(dy, centeredBy(op, x, mean)), axes, false))
   if (!wants(0)) return [null, dscale, dbias]
 
-  const a = op.Mul(scale, rstd)
-  const share = op.Mul(a, op.scalarLike(a, -x.shape[1]! / sizeOf(x.shape)))
-  const rest = normalize(op, x, op.Mul(share, dscale), op.Mul(share, dbias!), { mean, variance, epsilon })
-  return [op.Add(op.Mul(dy, spread(op, a, x)), rest), dscale, dbias]
+  const share = (sum: Value) => op.Mul(sum, op.scalarLike(sum, -x.shape[1]! / sizeOf(x.shape)))
+  const rest = normalize(op, x, share(dscale), share(dbias!), { mean, variance, epsilon })
+  return [op.Mul(op.Add(dy, rest), spread(op, op.Mul(scale, rstd), x)), dscale, dbias]
 }
 
 interface Statistics {
