@@ -42,7 +42,7 @@ const { values: options } = parseArgs({
     batch: { type: 'string', default: '64' },
     size: { type: 'string', default: '224' },
     engine: { type: 'string', default: 'auto' },
-    precision: { type: 'string', default: 'tf32' },
+    precision: { type: 'string' },
     profile: { type: 'string' },
     rounds: { type: 'string', default: '5' },
     steps: { type: 'string', default: '20' },
@@ -73,13 +73,19 @@ interface Round {
   readonly notes?: readonly string[]
 }
 
+/** TF32 on CUDA, as PyTorch's side of the comparison has it, unless something else is asked for. */
+function wantedPrecision(): { precision?: Precision } {
+  const precision = options.precision ?? (options.engine.startsWith('cuda') ? 'tf32' : undefined)
+  return precision === undefined ? {} : { precision: precision as Precision }
+}
+
 /** Our side: answers each line of its input with one round of steps. */
 async function work(folder: string): Promise<void> {
   const stored = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as {
     inputs: StoredTensor[]
     target: StoredTensor
   }
-  const { engine, reason } = await chooseEngine(options.engine, { precision: options.precision as Precision })
+  const { engine, reason } = await chooseEngine(options.engine, wantedPrecision())
   const file = await loadModel(join(folder, 'model.onnx'))
   const graph = await prepareTraining(engine, file.model, { batchSize: Number(options.batch) })
   const training = buildProgram(graph, {
@@ -151,7 +157,8 @@ async function compare(): Promise<void> {
   const { model, batch, size, steps, threads, engine, only } = options
   const passed = ['--model', model, '--batch', batch, '--size', size, '--steps', steps, '--threads', threads]
   const ours = ['--import', 'tsx', HERE, '--worker', folder, ...passed, '--engine', engine]
-  ours.push('--precision', options.precision, ...(options.profile ? ['--profile', options.profile] : []))
+  if (options.precision) ours.push('--precision', options.precision)
+  if (options.profile) ours.push('--profile', options.profile)
   const sides = [new Side<Ready, Round>('ours', process.execPath, ours)]
   for (const precision of only === 'ours' ? [] : ['tf32', 'amp']) {
     const args = [TORCH, 'steps', ...passed, '--precision', precision, '--folder', folder]

@@ -25,6 +25,15 @@ BERT = {"bert_base": (12, 768, 12, 3072), "bert_mini": (4, 256, 4, 1024)}
 
 def make_model(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
+    model = untrained(name)
+    # The exporter makes one tensor of weights that are equal, as scales and biases are before training: they would be tied.
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data.add_(0.01 * torch.randn_like(parameter))
+    return model
+
+
+def untrained(name: str) -> torch.nn.Module:
     if name in BERT:
         from transformers import BertConfig, BertForSequenceClassification
 
