@@ -9,6 +9,11 @@ export interface Standardized {
   readonly rstd: Value
 }
 
+/** The axes of the statistics of a batch: all but that of the channels. */
+export function batchAxes(x: Value): number[] {
+  return x.shape.map((_, i) => i).filter(axis => axis !== 1)
+}
+
 /** 1 / √(x + epsilon). */
 export function rsqrt(op: Builder, x: Value, epsilon: number): Value {
   return op.Reciprocal(op.Sqrt(op.Add(x, op.scalarLike(x, epsilon))))

@@ -28,9 +28,14 @@ interface Pending {
 /** The classes that keep their identity across threads. */
 const ERRORS = { SwaError, InputError, UnsupportedError, EnvironmentError, UsageError }
 
-/** The package holds JavaScript; from a checkout, under tsx, the thread must learn TypeScript first. */
-function startWorker(module: URL): Worker {
-  if (!module.href.endsWith('.ts')) return new Worker(module)
+/**
+ * Starts `<base>.js` or `<base>.ts`, whichever the file at `from` is beside: the package holds JavaScript; from a checkout,
+ * under tsx, the thread must learn TypeScript first.
+ */
+export function startWorker(base: string, from: string): Worker {
+  const typescript = from.endsWith('.ts')
+  const module = new URL(`${base}.${typescript ? 'ts' : 'js'}`, from)
+  if (!typescript) return new Worker(module)
   const script = `import('tsx/esm/api').then(tsx => { tsx.register(); return import(${JSON.stringify(module.href)}) })`
   return new Worker(script, { eval: true })
 }
@@ -42,9 +47,9 @@ export class Thread<T extends RequestTable> implements Channel<T> {
   #nextId = 0
   #failure: Error | null = null
 
-  /** `module`: the file that calls `answer`; `name`: what the thread is called in errors. */
-  constructor(module: URL, name: string) {
-    this.#worker = startWorker(module)
+  /** `base`, `from`: the file that calls `answer` (startWorker); `name`: what the thread is called in errors. */
+  constructor(base: string, from: string, name: string) {
+    this.#worker = startWorker(base, from)
     this.#worker.unref()
     this.#worker.on('message', (response: { id: number; result?: unknown; error?: WireError }) => {
       this.#settle(response)

@@ -3,14 +3,14 @@
 import { float } from '../../ir/attribute.ts'
 import type { Value } from '../../ir/value.ts'
 import { sizeOf } from '../../tensor/shape.ts'
-import { rsqrt, standardize, standardizeGrad, type Standardized } from '../standardize.ts'
+import { batchAxes, rsqrt, standardize, standardizeGrad, type Standardized } from '../standardize.ts'
 import { sumTo } from '../unbroadcast.ts'
 import type { Lowering, LoweringContext } from './lower.ts'
 
 /** Statistics in two passes, then the inference form of BatchNormalization with them: one pass on every engine. */
 export const batchNormTrainByInference: Lowering = ({ op, node, inputs }) => {
   const [x, scale, bias] = inputs as [Value, Value, Value]
-  const axes = reducedAxes(x)
+  const axes = batchAxes(x)
   const mean = op.ReduceMean(x, axes)
   const centered = op.Sub(x, mean)
   const variance = op.ReduceMean(op.Mul(centered, centered), axes, false)
@@ -28,7 +28,7 @@ export const batchNormTrainByInference: Lowering = ({ op, node, inputs }) => {
 /** The formula of the composite, with everything that depends on the channel alone computed on vectors of length C. */
 export const batchNormTrainGradByChannel: Lowering = ({ op, node, inputs, wants }) => {
   const [dy, x, scale, mean, variance] = inputs as [Value, Value, Value, Value, Value]
-  const axes = reducedAxes(x)
+  const axes = batchAxes(x)
   const n = sizeOf(x.shape) / x.shape[1]!
   const spread = (perChannel: Value) =>
     op.Reshape(perChannel, [x.shape[1]!, ...x.shape.slice(2).map(() => 1)])
@@ -72,9 +72,4 @@ function statisticsOf(
   if (!mean || !rstd) return standardize(op, x, axes, node.float('epsilon', 1e-5))
   const [m, r] = [op.Cast(mean, x.dtype), op.Cast(rstd, x.dtype)]
   return { xhat: op.Mul(op.Sub(x, m), r), rstd: r }
-}
-
-/** All axes but that of the channels. */
-function reducedAxes(x: Value): number[] {
-  return x.shape.map((_, i) => i).filter(axis => axis !== 1)
 }

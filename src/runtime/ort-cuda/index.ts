@@ -30,8 +30,7 @@ export const cuda: EngineEntry = {
       return missing(messageOf(error), error instanceof SwaError ? (error.cure ?? null) : null)
     }
   },
-  // The engine may be refused: that is a rejection.
-  // eslint-disable-next-line @typescript-eslint/require-await
+  // eslint-disable-next-line @typescript-eslint/require-await -- a precision that is refused is to be a rejection
   open: async ({ device, precision = 'float32' }) => cudaEngine({ device, precision }),
 }
 

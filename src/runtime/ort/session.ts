@@ -1,10 +1,11 @@
 /** The process's end of a session thread: requests out, answers in, one clear error if the thread dies. */
 
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { EnvironmentError, InputError, messageOf } from '../../util/errors.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
 import type { Feeds, ModelSource, Runner, SessionOptions, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
+import { startWorker } from '../thread.ts'
 import { Lane } from './lane.ts'
 import type { PlacementCheck } from './placement-check.ts'
 import {
@@ -24,14 +25,6 @@ interface Pending {
   readonly reject: (error: Error) => void
 }
 
-/** The package holds JavaScript; from a checkout, under tsx, the thread must learn TypeScript first. */
-function startWorker(): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./worker.js', import.meta.url))
-  const file = JSON.stringify(new URL('./worker.ts', import.meta.url).href)
-  const script = `import('tsx/esm/api').then(tsx => { tsx.register(); return import(${file}) })`
-  return new Worker(script, { eval: true })
-}
-
 /** A session in a thread of its own. */
 export class SessionThread {
   readonly #worker: Worker
@@ -44,7 +37,7 @@ export class SessionThread {
   constructor(lane = new Lane()) {
     disableTelemetry()
     this.#lane = lane
-    this.#worker = startWorker()
+    this.#worker = startWorker('./worker', import.meta.url)
     this.#worker.on('message', (response: Response) => this.#settle(response))
     this.#worker.on('error', error => this.#fail(`the session thread failed: ${messageOf(error)}`))
     this.#worker.on('exit', code => this.#fail(`the session thread ended (code ${code})`))

@@ -14,8 +14,7 @@ export function tfjsThread(): Thread<Requests> {
   if (shared?.alive) return shared
   // TensorFlow writes a page of messages when it starts. It reads the process's environment, not the thread's copy.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2'
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-  shared = new Thread<Requests>(new URL(`./worker.${extension}`, import.meta.url), 'tfjs')
+  shared = new Thread<Requests>('./worker', import.meta.url, 'tfjs')
   return shared
 }
 

@@ -3,7 +3,7 @@
  * affine map of each channel in one pass, so that it serves in both directions.
  */
 
-import { rsqrt } from '../../../autodiff/standardize.ts'
+import { batchAxes, rsqrt } from '../../../autodiff/standardize.ts'
 import type { Lowering } from '../../../autodiff/lowering/index.ts'
 import { float } from '../../../ir/attribute.ts'
 import type { Builder } from '../../../ir/builder.ts'
@@ -13,7 +13,7 @@ import { sizeOf } from '../../../tensor/shape.ts'
 /** Mean, then the mean square of what is left, then the normalization by these. */
 export const batchNormTrainForCuda: Lowering = ({ op, node, inputs }) => {
   const [x, scale, bias] = inputs as [Value, Value, Value]
-  const axes = reducedAxes(x)
+  const axes = batchAxes(x)
   const mean = op.ReduceMean(x, axes, false)
   const centered = centeredBy(op, x, mean)
   const variance = op.ReduceMean(op.Mul(centered, centered), axes, false)
@@ -31,7 +31,7 @@ export const batchNormTrainForCuda: Lowering = ({ op, node, inputs }) => {
  */
 export const batchNormTrainGradForCuda: Lowering = ({ op, node, inputs, wants }) => {
   const [dy, x, scale, mean, variance] = inputs as [Value, Value, Value, Value, Value]
-  const axes = reducedAxes(x)
+  const axes = batchAxes(x)
   const epsilon = node.float('epsilon', 1e-5)
   const dbias = wants(0) || wants(2) ? op.ReduceSum(dy, axes, false) : null
   if (!wants(0) && !wants(1)) return [null, null, dbias]
@@ -65,9 +65,4 @@ function centeredBy(op: Builder, x: Value, mean: Value): Value {
 /** A vector of channels, to broadcast against [N, C, i...]. */
 function spread(op: Builder, perChannel: Value, x: Value): Value {
   return op.Reshape(perChannel, [x.shape[1]!, ...x.shape.slice(2).map(() => 1)])
-}
-
-/** All axes but that of the channels. */
-function reducedAxes(x: Value): number[] {
-  return x.shape.map((_, i) => i).filter(axis => axis !== 1)
 }
