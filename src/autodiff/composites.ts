@@ -23,6 +23,7 @@ export const COMPOSITES = [
   'LayerNormGrad',
   'SoftmaxCrossEntropy',
   'SigmoidCrossEntropy',
+  'After',
 ] as const
 
 export type CompositeName = (typeof COMPOSITES)[number]
@@ -116,7 +117,7 @@ export interface BatchNormTrainOutputs {
  *
  * x [N, C, i...], scale [C], bias [C] -> y of x's shape, mean [C], variance [C] (the population variance: running
  * statistics as PyTorch keeps them multiply it by n/(n−1)). Attribute: epsilon. Statistics carry no gradient of their
- * own.
+ * own. Where y is computed again, mean and variance are inputs 3 and 4, and y is the only output.
  */
 export function batchNormTrain(
   op: Builder,
@@ -193,6 +194,14 @@ export function softmaxCrossEntropy(op: Builder, logits: Value, target: Value, a
  */
 export function sigmoidCrossEntropy(op: Builder, x: Value, t: Value): Value {
   return composite(op, 'SigmoidCrossEntropy', [x, t], [x.shape])[0]!
+}
+
+/**
+ * x as it is, but not before `signal` is known: what is computed from it stays apart from what is computed from x, and
+ * waits. x, signal (any shape, floating-point, one element or more) -> y of x's shape.
+ */
+export function after(op: Builder, x: Value, signal: Value): Value {
+  return composite(op, 'After', [x, signal], [x.shape])[0]!
 }
 
 /** Writes a composite node; a null shape makes an absent output. */

@@ -17,6 +17,7 @@ import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
 import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
+import { recompute } from './recompute.ts'
 import { StateWriter, THETA } from './state-writer.ts'
 import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
 
@@ -27,6 +28,8 @@ export interface ProgramOptions {
   readonly batchNorm: 'train' | 'frozen'
   /** Whether Dropout nodes drop; the masks are step inputs, so that a step depends on nothing but its number. */
   readonly dropout: boolean
+  /** Whether activations are computed again in the backward pass instead of being kept for it. */
+  readonly recompute?: boolean
 }
 
 export interface TrainingProgram {
@@ -75,7 +78,9 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   const correct = writeCorrect(op, options.loss, logits, target)
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
   const gradients = differentiate(op, forward, loss, weights, { rules: RULES, opset: training.opset })
-  const backward = op.nodes.splice(0)
+  const kept = op.nodes.splice(0)
+  const fed = [...training.inputs, ...dropouts.map(mask => mask.value)]
+  const backward = options.recompute ? recompute(op, { inputs: fed, forward, backward: kept }) : kept
 
   // 4. Running statistics and optimizer. Updates come last and in forward order: ONNX Runtime walks back from the end, so
   // the last layer is updated, and the memory of its gradient free, before the gradient of the first layer begins.

@@ -1,5 +1,6 @@
 /** The lowering of each composite that holds for any engine; engines replace rows by what they do better. */
 
+import { afterByChoice } from './after.ts'
 import { convInputGradByTranspose, convWeightGradByMatMul } from './convolution.ts'
 import type { CompositeLowerings } from './lower.ts'
 import { sigmoidCrossEntropyByParts, softmaxCrossEntropyByParts } from './loss.ts'
@@ -20,4 +21,5 @@ export const COMPOSITE_LOWERINGS: CompositeLowerings = {
   LayerNormGrad: layerNormGradByStatistics,
   SoftmaxCrossEntropy: softmaxCrossEntropyByParts,
   SigmoidCrossEntropy: sigmoidCrossEntropyByParts,
+  After: afterByChoice,
 }

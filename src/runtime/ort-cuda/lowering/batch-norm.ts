@@ -12,11 +12,14 @@ import { sizeOf } from '../../../tensor/shape.ts'
 
 /** Mean, then the mean square of what is left, then the normalization by these. */
 export const batchNormTrainForCuda: Lowering = ({ op, node, inputs }) => {
-  const [x, scale, bias] = inputs as [Value, Value, Value]
+  const [x, scale, bias, givenMean, givenVariance] = inputs as [Value, Value, Value, Value?, Value?]
   const axes = batchAxes(x)
-  const mean = op.ReduceMean(x, axes, false)
-  const centered = centeredBy(op, x, mean)
-  const variance = op.ReduceMean(op.Mul(centered, centered), axes, false)
+  const mean = givenMean ?? op.ReduceMean(x, axes, false)
+  const meanSquare = () => {
+    const centered = centeredBy(op, x, mean)
+    return op.ReduceMean(op.Mul(centered, centered), axes, false)
+  }
+  const variance = givenVariance ?? meanSquare()
   const y = normalize(op, x, scale, bias, { mean, variance, epsilon: node.float('epsilon', 1e-5) })
   return [y, mean, variance]
 }
