@@ -26,13 +26,19 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
   /** Plans the memory of a run in one block (default); off, blocks are taken and given back node by node. */
   readonly memoryPattern?: boolean
+  /**
+   * Keeps freed blocks for later ones of the CPU provider (default); off, they go back to the system: blocks that come back
+   * cost the system's pages anew, and the process is never larger than what lives.
+   */
+  readonly arena?: boolean
   /** Writes a Chrome trace with this file prefix when the session is closed. */
   readonly profile?: string
 }
 
 /**
- * The arithmetic of matrix products and convolutions: float32, or tf32, in which a GPU rounds their factors to 11
- * significant bits. Everything else is float32 either way. float16 is known so that asking for it has a clear answer.
+ * The arithmetic of matrix products and convolutions: float32; tf32, in which a GPU rounds their factors to 11 significant
+ * bits; or float16, in which training computes them and what lies between them (train/mixed-precision.ts). Everything else
+ * is float32 in any case.
  */
 export type Precision = 'float32' | 'tf32' | 'float16'
 

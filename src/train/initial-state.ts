@@ -2,6 +2,7 @@
 
 import { Tensor } from '../tensor/tensor.ts'
 import type { FlatLayout } from './flat.ts'
+import { initialScaler, SCALER } from './loss-scaling.ts'
 import type { TrainedWeight, TrainingGraph } from './prepare.ts'
 import type { TrainingProgram } from './program.ts'
 import { STATISTICS, THETA } from './state-writer.ts'
@@ -14,6 +15,7 @@ export async function initialState(
   const { parameters, statistics, optimizer } = training
   const state = new Map([[THETA, await packed(parameters, graph.parameters)]])
   for (const slot of optimizer.slotNames) state.set(slot, vector(new Float32Array(parameters.length)))
+  if (training.lossScale) state.set(SCALER, vector(initialScaler(training.lossScale)))
   if (statistics.length > 0) state.set(STATISTICS, await packed(statistics, [...graph.statistics.values()]))
   return state
 }

@@ -20,6 +20,8 @@ export interface RunSettings {
   readonly batchNorm: 'train' | 'frozen'
   readonly bnMode: BatchNormMode
   readonly dropout: boolean
+  /** Whether activations are computed again instead of being kept for the backward pass. */
+  readonly recompute?: boolean
   readonly select: Select
   readonly patterns: WeightPatterns
   /** The output that the loss attaches to. */

@@ -7,7 +7,7 @@ import type { OutputKind, Task } from '../eval/metrics.ts'
 import type { Engine, Trainer } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import type { Shape } from '../tensor/shape.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import type { LossSpec } from './losses.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
@@ -51,8 +51,9 @@ export async function openSession(
   })
   const info = { ...graph, logits: graph.logits }
   const loss = chooseLoss(settings, info, train)
-  const { optimizer, batchNorm, dropout } = settings
-  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout })
+  const { optimizer, batchNorm, dropout, recompute = false } = settings
+  const precision = plan.engine.precision === 'float16' ? 'float16' : 'float32'
+  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout, recompute, precision })
   const trainer = await engine.openTrainer(training.program, threads === undefined ? {} : { threads })
   const measure = measureOf(loss, graph.activation)
   return {
@@ -93,9 +94,8 @@ export async function* feedsFrom(
 /** The scalars and dropout masks of a step (1-based), which depend on nothing but its number. */
 export function stepInputs(session: TrainingSession, step: number, lr: number): Map<string, Tensor> {
   const { training, plan } = session
-  const values = training.optimizer.scalarsAt(step, lr)
   return new Map([
-    ...training.scalarInputs.map((name, i) => [name, Tensor.scalar('float32', values[i]!)] as const),
+    ...training.scalarsAt(step, lr),
     ...training.dropouts.map((mask, i) => [mask.value.name, drawMask(mask, plan.seed, step, i)] as const),
   ])
 }

@@ -10,6 +10,7 @@ import type { Traffic } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { initialState } from './initial-state.ts'
+import { scalingMetrics } from './loss-scaling.ts'
 import { DIVERGED, interruptedAfter, runLoop } from './loop.ts'
 import { MetricsLog } from './metrics-log.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
@@ -150,10 +151,12 @@ export class Training {
   #count(step: number, loss: number): void {
     const { plan } = this.#session
     const { pending } = this.progress
+    // Mixed precision skips steps whose loss is no number.
+    const counted = Number.isFinite(loss)
     this.progress = {
       ...this.progress,
       step,
-      pending: { loss: pending.loss + loss, steps: pending.steps + 1 },
+      pending: counted ? { loss: pending.loss + loss, steps: pending.steps + 1 } : pending,
     }
     const lr = learningRateAt(plan.schedule, step - 1)
     this.#context.onEvent({ kind: 'step', step, steps: plan.steps, loss, lr })
@@ -182,7 +185,7 @@ export class Training {
   async #doWork(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
     const { plan, training } = this.#session
     const weights = weightsOfState(training, state)
-    await this.#logTraining(step)
+    await this.#logTraining(step, state)
     const metrics = await this.#validateWeights(weights, step)
     if (isSnapshot(plan.schedule, step)) await this.#snapshot(step, state, weights, metrics)
     if (step === plan.steps) this.progress = { ...this.progress, last: metrics }
@@ -197,11 +200,15 @@ export class Training {
     this.#savedAt = performance.now()
   }
 
-  async #logTraining(step: number): Promise<void> {
+  async #logTraining(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
     const { plan } = this.#session
     const { pending } = this.progress
     if (pending.steps === 0) return
-    const metrics = { loss: pending.loss / pending.steps, lr: learningRateAt(plan.schedule, step - 1) }
+    const metrics = {
+      loss: pending.loss / pending.steps,
+      lr: learningRateAt(plan.schedule, step - 1),
+      ...scalingMetrics(state),
+    }
     await this.#log.append({ step, epoch: step / plan.batchesPerEpoch, split: 'train', metrics })
     this.progress = { ...this.progress, pending: { loss: 0, steps: 0 } }
   }

@@ -10,14 +10,15 @@ import {
   layerNormGradByStatistics,
 } from './normalization.ts'
 import { averagePoolGradByMatMul, maxPoolGradByIndices } from './pooling.ts'
+import { inFloat32 } from './precision.ts'
 
 export const COMPOSITE_LOWERINGS: CompositeLowerings = {
   ConvInputGrad: convInputGradByTranspose,
   ConvWeightGrad: convWeightGradByMatMul,
   MaxPoolGrad: maxPoolGradByIndices,
   AveragePoolGrad: averagePoolGradByMatMul,
-  BatchNormTrain: batchNormTrainByInference,
-  BatchNormTrainGrad: batchNormTrainGradByChannel,
+  BatchNormTrain: inFloat32(batchNormTrainByInference),
+  BatchNormTrainGrad: inFloat32(batchNormTrainGradByChannel),
   LayerNormGrad: layerNormGradByStatistics,
   SoftmaxCrossEntropy: softmaxCrossEntropyByParts,
   SigmoidCrossEntropy: sigmoidCrossEntropyByParts,

@@ -72,6 +72,7 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
       batchNorm: args.bn,
       bnMode: args.bnMode,
       dropout: args.dropout,
+      ...given({ recompute: args.recompute || undefined }),
       select: args.select,
       patterns: weightPatterns(args),
       ...given({ output }),
