@@ -26,11 +26,6 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
   /** Plans the memory of a run in one block (default); off, blocks are taken and given back node by node. */
   readonly memoryPattern?: boolean
-  /**
-   * Keeps freed blocks for later ones of the CPU provider (default); off, they go back to the system: blocks that come back
-   * cost the system's pages anew, and the process is never larger than what lives.
-   */
-  readonly arena?: boolean
   /** Writes a Chrome trace with this file prefix when the session is closed. */
   readonly profile?: string
 }
@@ -80,6 +75,7 @@ export interface Trainer {
   steps(batches: readonly Feeds[]): Promise<StepMetrics[]>
   /** A copy of the state tensors. */
   readState(): Promise<Map<string, Tensor>>
+  /** Sets whole state vectors. Their memory is handed over, as that of batches. */
   writeState(state: Feeds): Promise<void>
   close(): Promise<void>
 }

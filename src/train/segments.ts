@@ -3,9 +3,9 @@
  * what crosses a cut is kept from the forward to the backward pass, what lies between two cuts is computed again.
  *
  * The cuts are those of the lowest peak. While a segment runs backward, memory holds what crossed the cuts up to its
- * beginning, its own values, and the gradient of what crosses its end:
+ * beginning, its own values, the gradient of what crosses its end, and what a gradient of its largest value takes:
  *
- *     peak = max over segments of kept(begin) + values(segment) + crossing(end)
+ *     peak = max over segments of kept(begin) + values(segment) + crossing(end) + TEMPORARIES · largest(segment)
  *
  * For a bound on the peak, the way to each cut that keeps least is a shortest path over the cuts before it (less is
  * better for all that follows); the lowest bound for which there is one is found by bisection.
@@ -31,13 +31,15 @@ export interface Segment {
 
 /** More places to cut are not compared: the pairs of them are what takes time. */
 const MOST_CUTS = 400
+/** Values of the largest size that the gradient of a batch norm or an activation makes on its way. */
+export const TEMPORARIES = 2
 /** Bisections: the bound is known to a thousandth. */
 const ROUNDS = 20
 
 /** Cuts the nodes 0 to `count - 1` into segments. */
 export function chooseSegments(spans: readonly Span[], count: number): Segment[] {
   const costs = new Costs(spans, placesToCut(spans, count), count)
-  let [low, high] = [0, costs.saved(0, costs.places.length - 1)]
+  let [low, high] = [0, costs.peak(0, costs.places.length - 1)]
   let path = costs.pathWithin(high)
   for (let round = 0; round < ROUNDS && path; round++) {
     const middle = (low + high) / 2
@@ -71,6 +73,8 @@ class Costs {
   readonly places: readonly number[]
   /** Bytes of saved values born up to each place. */
   readonly #savedUpTo: readonly number[]
+  /** The largest value born between a place and the one before it. */
+  readonly #largest: readonly number[]
   /** What crosses each place. */
   readonly #crossing: readonly (readonly Span[])[]
 
@@ -80,6 +84,9 @@ class Costs {
     for (const { bytes, born, saved } of spans) if (saved) bornAt[born + 1]! += bytes
     for (let i = 1; i <= count; i++) bornAt[i]! += bornAt[i - 1]!
     this.#savedUpTo = places.map(place => bornAt[place + 1]!)
+    const sizes = new Float64Array(count)
+    for (const { bytes, born } of spans) if (born >= 0) sizes[born] = Math.max(sizes[born]!, bytes)
+    this.#largest = places.map((place, i) => Math.max(0, ...sizes.slice(i === 0 ? 0 : places[i - 1]! + 1, place + 1)))
     this.#crossing = places.map(place =>
       spans.filter(({ born, lastRead }) => born <= place && lastRead > place),
     )
@@ -99,7 +106,7 @@ class Costs {
     kept[0] = sumOf(this.#crossing[0]!)
     for (let end = 1; end < count; end++) {
       for (let begin = 0; begin < end; begin++) {
-        if (kept[begin]! + this.#peak(begin, end) > bound) continue
+        if (kept[begin]! + this.peak(begin, end) > bound) continue
         const total = kept[begin]! + this.#added(begin, end)
         if (total >= kept[end]!) continue
         kept[end] = total
@@ -122,7 +129,7 @@ class Costs {
     const fits = () => {
       let held = sumOf(this.#crossing[0]!)
       return pairs.every(([begin, end], k) => {
-        const within = held + this.#peak(begin, end) <= bound
+        const within = held + this.peak(begin, end) <= bound
         held += this.#added(begin, end) + (kept[k]! ? this.saved(begin, end) : 0)
         return within
       })
@@ -137,8 +144,9 @@ class Costs {
   }
 
   /** What a segment adds to what was kept before it while it runs backward. */
-  #peak(begin: number, end: number): number {
-    return this.saved(begin, end) + sumOf(this.#crossing[end]!)
+  peak(begin: number, end: number): number {
+    const largest = Math.max(...this.#largest.slice(begin + 1, end + 1))
+    return this.saved(begin, end) + sumOf(this.#crossing[end]!) + TEMPORARIES * largest
   }
 
   /** What is kept for crossing the end of a segment and did not cross its beginning. */

@@ -165,7 +165,8 @@ export async function openTrainer(
       return unwire(await thread.request('readState', null))
     },
     async writeState(state) {
-      await thread.request('writeState', { state: wire(state) })
+      const wired = wire(state)
+      await thread.request('writeState', { state: wired }, transferables(wired))
     },
     close,
   }

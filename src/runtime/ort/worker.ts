@@ -30,7 +30,6 @@ const handlers: Handlers = {
       executionProviders: providers,
       graphOptimizationLevel: options.optimization ?? 'all',
       enableMemPattern: options.memoryPattern ?? true,
-      enableCpuMemArena: options.arena ?? true,
       logSeverityLevel: 3,
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
