@@ -3,7 +3,7 @@
  * (state, batch, targets, step scalars) to (next state, metrics).
  */
 
-import { differentiate, RULES } from '../autodiff/index.ts'
+import { pullBack, RULES } from '../autodiff/index.ts'
 import { Builder } from '../ir/builder.ts'
 import { Graph } from '../ir/graph.ts'
 import type { Node } from '../ir/node.ts'
@@ -11,18 +11,19 @@ import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
 import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
 import type { Program, StepInput } from '../runtime/program.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
 import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
-import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
+import type { Optimizer } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
 import { StateWriter, THETA } from './state-writer.ts'
 import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
+import { writeUpdate, type UpdateOptions } from './update.ts'
 
-export interface ProgramOptions {
+export interface ProgramOptions extends UpdateOptions {
   readonly loss: LossSpec
-  readonly optimizer: OptimizerSpec
   /** `train`: normalise by batch statistics and update the running ones; `frozen`: keep the model's statistics. */
   readonly batchNorm: 'train' | 'frozen'
   /** Whether Dropout nodes drop; the masks are step inputs, so that a step depends on nothing but its number. */
@@ -35,9 +36,13 @@ export interface TrainingProgram {
   readonly parameters: FlatLayout
   /** Running means and variances inside the state vector `bn`; empty when there are none to update. */
   readonly statistics: FlatLayout
+  /** Every state vector. */
+  readonly state: ReadonlyMap<string, FlatLayout>
   readonly optimizer: Optimizer
-  /** Names of the optimizer's step scalars among the inputs, in its order. */
+  /** Names of the step scalars among the inputs; the first are the optimizer's, in its order. */
   readonly scalarInputs: readonly string[]
+  /** What is fed to them for a batch (counted from 1) whose optimizer step has the learning rate `lr`. */
+  scalarsAt(batch: number, lr: number): Map<string, Tensor>
   readonly target: StepInput
   readonly dropouts: readonly DropoutMask[]
 }
@@ -74,28 +79,27 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   const loss = writeLoss(op, options.loss, logits, target)
   const correct = writeCorrect(op, options.loss, logits, target)
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
-  const gradients = differentiate(op, forward, loss, weights, { rules: RULES, opset: training.opset })
+  const seed = op.full(loss.shape, 1 / (options.accumulate ?? 1), loss.dtype)
+  const gradients = pullBack(op, forward, new Map([[loss, seed]]), weights, {
+    rules: RULES,
+    opset: training.opset,
+  })
   const backward = op.nodes.splice(0)
 
-  // 4. Running statistics and optimizer. Updates come last and in forward order: ONNX Runtime walks back from the end, so
+  // 4. Running statistics and updates. Updates come last and in forward order: ONNX Runtime walks back from the end, so
   // the last layer is updated, and the memory of its gradient free, before the gradient of the first layer begins.
   const statistics = batchNorms ? batchNorms.write(state) : new FlatLayout([])
-  const optimizer = makeOptimizer(options.optimizer)
-  const scalars = optimizer.scalarNames.map(name => Value.typed(op.uniqueName(`step/${name}`), 'float32', []))
-  const slots = optimizer.slotNames.map(name => state.declare(name, parameters))
-  op.within('optimizer', () => {
-    weights.forEach((theta, i) => {
-      const grad = gradients.get(theta)!
-      const update = optimizer.update({ op, theta, grad, slots: slots.map(slot => slot[i]!), scalars })
-      state.next(THETA, i, update.theta)
-      optimizer.slotNames.forEach((name, k) => state.next(name, i, update.slots[k]!))
-    })
-  })
+  const grads = weights.map(weight => gradients.get(weight)!)
+  const update = writeUpdate(state, parameters, weights, grads, options)
 
   // 5. One graph of it all.
-  const metrics = new Map([['loss', loss], ...(correct ? [['correct', correct] as const] : [])])
+  const metrics = new Map([
+    ['loss', loss],
+    ...(correct ? [['correct', correct] as const] : []),
+    ...update.metrics,
+  ])
   for (const [name, value] of metrics) value.name = op.uniqueName(name)
-  const inputs = [...training.inputs, target, ...scalars, ...dropouts.map(mask => mask.value)]
+  const inputs = [...training.inputs, target, ...update.inputs, ...dropouts.map(mask => mask.value)]
   const program = new Graph('training_step')
   program.inputs = [...state.inputs, ...inputs]
   program.outputs = [...state.outputs, ...metrics.values()]
@@ -113,8 +117,10 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
     },
     parameters,
     statistics,
-    optimizer,
-    scalarInputs: scalars.map(value => value.name),
+    state: state.layouts,
+    optimizer: update.optimizer,
+    scalarInputs: update.inputs.map(value => value.name),
+    scalarsAt: update.scalarsAt,
     target: { name: target.name, dtype: target.dtype, shape: target.shape },
     dropouts,
   }
