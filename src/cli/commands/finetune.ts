@@ -104,6 +104,7 @@ const TITLES = {
   start: 'before training',
   last: 'last weights',
   best: 'best snapshot',
+  ema: 'moving average',
   swa: 'SWA average',
 } as const
 
