@@ -12,6 +12,9 @@ export const REPEATABLE: ReadonlySet<string> = new Set([
   'train',
   'freeze',
   'constant',
+  'lr-of',
+  'weight-decay-of',
+  'head-only-train',
   'models',
   'checkpoints',
 ])

@@ -1,9 +1,25 @@
 /** One number that says which of two models is better on the same data. */
 
+import { UsageError } from '../util/errors.ts'
 import type { Metrics } from './metrics.ts'
 
-/** Higher is better: accuracy where there is one, ties broken by the loss; else minus the loss. */
-export function scoreOf(metrics: Metrics): number {
+/** Metrics of which less is better; of all others, more is. */
+const LESS_IS_BETTER: ReadonlySet<string> = new Set(['loss', 'mae'])
+
+/**
+ * Higher is better. `metric` names what counts; `auto` is accuracy where there is one, ties broken by the loss, else minus
+ * the loss.
+ */
+export function scoreOf(metrics: Metrics, metric = 'auto'): number {
+  if (metric !== 'auto') {
+    const { samples: _, ...measured } = metrics
+    const value = new Map<string, unknown>(Object.entries(measured)).get(metric)
+    if (typeof value === 'number') return LESS_IS_BETTER.has(metric) ? -value : value
+    const names = Object.keys(measured)
+    throw new UsageError(`--metric ${metric}: it is not measured here, found ${names.join(', ')}`, {
+      cure: 'name one of these, or leave the option out',
+    })
+  }
   const accuracy = metrics.top1 ?? metrics.accuracy
   if (accuracy === undefined) return -metrics.loss
   // A sample more or less outweighs any loss: accuracy moves in steps of 1/samples or more.

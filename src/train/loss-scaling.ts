@@ -5,8 +5,8 @@
  */
 
 import type { Builder } from '../ir/builder.ts'
-import { Value } from '../ir/value.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import type { Value } from '../ir/value.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { FlatLayout } from './flat.ts'
 import type { StateWriter } from './state-writer.ts'
 
@@ -40,14 +40,14 @@ const FINITE = 3e38
  * fed as a row of choices: element s holds under the assumption that s steps were skipped. More than that are taken for
  * the last: by then a scale of 65536 has become 2^-47, or the corrections are one.
  */
-const CHOICES = 64
+export const CHOICES = 64
 
 export class LossScaling {
   /** What the loss is multiplied by: the seed of its gradient. */
   readonly scale: Value
   readonly #op: Builder
   readonly #state: StateWriter
-  readonly #spec: LossScaleSpec
+  readonly spec: LossScaleSpec
   readonly #tracker: Value
   readonly #skipped: Value
   #choice: Value | null = null
@@ -62,14 +62,14 @@ export class LossScaling {
     this.#skipped = skipped!
     this.#op = state.op
     this.#state = state
-    this.#spec = spec
+    this.spec = spec
   }
 
-  /** The scalar of this step, from its row of choices. */
-  chosen(row: Value): Value {
+  /** What holds at this step, from its choices along the first axis. */
+  chosen(choices: Value): Value {
     const op = this.#op
     this.#choice ??= op.Cast(op.Min(this.#skipped, op.scalar(CHOICES - 1)), 'int32')
-    return op.Gather(row, this.#choice, 0)
+    return op.Gather(choices, this.#choice, 0)
   }
 
   /** The gradients of the loss itself. */
@@ -87,18 +87,21 @@ export class LossScaling {
     return op.Less(op.ReduceSum(op.Concat(squares, 0), [0], false), op.scalar(FINITE))
   }
 
-  /** Writes the next scale, and gives the metrics. */
-  write(good: Value): Map<string, Value> {
+  /** Writes the next scale, and gives the metrics. `isStep`: whether the optimizer's step is due (default: it is). */
+  write(good: Value, isStep: Value | null): Map<string, Value> {
     const op = this.#op
-    const { growth, backoff, interval } = this.#spec
+    const { growth, backoff, interval } = this.spec
     const [zero, one] = [op.scalar(0), op.scalar(1)]
     const run = op.Add(this.#tracker, one)
     const grows = op.GreaterOrEqual(run, op.scalar(interval))
     const grown = op.Min(op.Mul(this.scale, op.scalar(growth)), op.scalar(LARGEST))
     const kept = op.Where(grows, grown, this.scale)
-    const bad = op.Where(good, zero, one)
-    this.#state.next(SCALER, 0, op.Where(good, kept, op.Mul(this.scale, op.scalar(backoff))))
-    this.#state.next(SCALER, 1, op.Where(good, op.Where(grows, zero, run), zero))
+    const bad = op.Where(isStep ? op.Or(good, op.Not(isStep)) : good, zero, one)
+    const settle = (next: Value, now: Value) => (isStep ? op.Where(isStep, next, now) : next)
+    const scale = op.Where(good, kept, op.Mul(this.scale, op.scalar(backoff)))
+    const tracker = op.Where(good, op.Where(grows, zero, run), zero)
+    this.#state.next(SCALER, 0, settle(scale, this.scale))
+    this.#state.next(SCALER, 1, settle(tracker, this.#tracker))
     this.#state.next(SCALER, 2, op.Add(this.#skipped, bad))
     return new Map([
       [SCALE_METRIC, op.Identity(this.scale)],
@@ -107,15 +110,9 @@ export class LossScaling {
   }
 }
 
-/** The row that is fed for a step scalar: its values, had 0, 1, 2, ... of the steps up to this one been skipped. */
-export function rowOf(step: number, valueAt: (step: number) => number): Tensor {
-  const values = Array.from({ length: CHOICES }, (_, skipped) => valueAt(Math.max(1, step - skipped)))
-  return Tensor.of('float32', [CHOICES], values)
-}
-
-/** The input of a step scalar that is fed as a row of choices. */
-export function rowInput(name: string): Value {
-  return Value.typed(name, 'float32', [CHOICES])
+/** The choices that are fed for a step scalar: its values, had 0, 1, 2, ... of the steps up to this one been skipped. */
+export function choicesOf(step: number, valuesAt: (step: number) => readonly number[]): number[] {
+  return Array.from({ length: CHOICES }, (_, skipped) => valuesAt(Math.max(1, step - skipped))).flat()
 }
 
 /** The state before the first step. */

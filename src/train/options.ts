@@ -7,12 +7,16 @@ import type { WeightPatterns } from '../passes/index.ts'
 import type { LossKind } from './losses.ts'
 import type { OptimizerSpec } from './optimizers.ts'
 import type { ScheduleSpec } from './schedules.ts'
+import type { TrainingSettings } from './training-settings.ts'
 
-/** Which weights the run delivers: the average; whatever validates best; or the average unless something beats it. */
-export type Select = 'swa' | 'best' | 'gate'
+/**
+ * Which weights the run delivers: the average of snapshots; the moving average; whatever validates best; or the average of
+ * snapshots unless something beats it.
+ */
+export type Select = 'swa' | 'ema' | 'best' | 'gate'
 
-/** What is trained, and what is made of it; goes into the plan as it is. */
-export interface RunSettings {
+/** What is trained, and what is made of it. The settings of training have defaults (DEFAULT_TRAINING). */
+export interface RunSettings extends Partial<TrainingSettings> {
   readonly optimizer: OptimizerSpec
   readonly loss: LossKind | 'auto'
   readonly labelSmoothing: number

@@ -21,13 +21,15 @@ import { VERSION } from '../util/version.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
-import { resolveLength, type RunLength } from './time.ts'
+import { resolveLength, resolvePoint, type RunLength } from './time.ts'
+import { DEFAULT_TRAINING, type TrainingSettings } from './training-settings.ts'
+import { planWeightsOf, type WeightPlan } from './weight-plan.ts'
 
 export interface DataPlan extends DatasetSummary {
   readonly fingerprint: string
 }
 
-export interface FinetunePlan {
+export interface FinetunePlan extends WeightPlan {
   readonly version: string
   /** What trains: another engine gives other numbers, so a run stays on its own. */
   readonly engine: { readonly name: string; readonly precision: Precision }
@@ -41,12 +43,13 @@ export interface FinetunePlan {
   }
   readonly batchSize: number
   readonly epochs: number
+  /** Optimizer steps of an epoch; each takes `accumulate` batches. */
   readonly batchesPerEpoch: number
   readonly steps: number
   readonly seed: number
   readonly schedule: SchedulePlan
   readonly evalEvery: number
-  readonly settings: RunSettings
+  readonly settings: RunSettings & TrainingSettings
 }
 
 export interface PlannedRun {
@@ -66,7 +69,7 @@ export async function planFinetune(
 ): Promise<PlannedRun> {
   const { train, val } = await openData(options)
   const model = { path: options.model, sha256: await sha256File(options.model) }
-  return { plan: resolvePlan(engine, file.model, model, { train, val }, options), train, val }
+  return { plan: await resolvePlan(engine, file.model, model, { train, val }, options), train, val }
 }
 
 /** What a plan takes from the options, wherever model and data are. */
@@ -75,36 +78,33 @@ export type PlanOptions = Omit<FinetuneOptions, 'model' | 'data' | 'val' | 'run'
 }
 
 /** Resolves every option against an engine, an open model and open data. */
-export function resolvePlan(
+export async function resolvePlan(
   engine: PlannedEngine,
   model: Model,
   source: FinetunePlan['model'],
   { train, val }: { readonly train: Dataset; readonly val: Dataset | null },
   options: PlanOptions,
-): FinetunePlan {
-  const { select } = options.settings
-  if (val === null && select !== 'swa') {
-    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
-      cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
-    })
-  }
+): Promise<FinetunePlan> {
+  const settings = { ...DEFAULT_TRAINING, ...options.settings }
+  checkSettings(settings, val !== null)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
   )
   const { batchSize, epochs, seed } = options
-  const batchesPerEpoch = Math.floor(train.length / batchSize)
-  if (batchesPerEpoch < 1) {
-    throw new UsageError(
-      `data: ${train.name} has ${train.length} samples, expected at least one batch of ${batchSize}`,
-      {
-        cure: 'use a smaller --batch-size, or more data',
-      },
-    )
+  const samplesPerStep = batchSize * settings.accumulate
+  const batchesPerEpoch = Math.floor(train.length / samplesPerStep)
+  if (!(batchesPerEpoch >= 1)) {
+    const wanted =
+      settings.accumulate === 1 ? `a batch of ${batchSize}` : `${settings.accumulate} batches of ${batchSize}`
+    throw new UsageError(`data: ${train.name} has ${train.length} samples, expected at least ${wanted}`, {
+      cure: 'use a smaller --batch-size or --accumulate, or more data',
+    })
   }
-  const length: RunLength = { epochs, batchesPerEpoch, batchSize }
+  const length: RunLength = { epochs, batchesPerEpoch, batchSize: samplesPerStep }
   const schedule = planSchedule(options.schedule, length)
+  const headSteps = settings.headOnly ? resolvePoint(settings.headOnly.over, length, '--head-only') : 0
   return {
     version: VERSION,
     engine: { name: engine.name, precision: engine.precision ?? 'float32' },
@@ -114,8 +114,32 @@ export function resolvePlan(
     transforms: { eval: transforms, train: augmented },
     ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
-    settings: options.settings,
+    settings,
+    ...(await planWeightsOf(model, settings, headSteps)),
   }
+}
+
+function checkSettings(
+  { select, ema, patience, accumulate }: RunSettings & TrainingSettings,
+  val: boolean,
+): void {
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
+    throw new UsageError(`--accumulate: expected a positive whole number, found ${accumulate}`)
+  if (patience !== null && !(Number.isSafeInteger(patience) && patience >= 1))
+    throw new UsageError(`--patience: expected a positive whole number of validations, found ${patience}`)
+  if (select === 'ema' && !ema) {
+    throw new UsageError('--select ema: the run keeps no moving average', {
+      cure: 'give its decay with --ema, such as --ema 0.999',
+    })
+  }
+  if (val) return
+  const cure = 'give --val or a --hold-out above 0'
+  if (select === 'best' || select === 'gate') {
+    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
+      cure: `${cure}, or deliver the average with --select swa`,
+    })
+  }
+  if (patience !== null) throw new UsageError('--patience: there are no validation data to stop by', { cure })
 }
 
 async function openData({

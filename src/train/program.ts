@@ -11,22 +11,22 @@ import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
 import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
 import type { Program, StepInput } from '../runtime/program.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
-import { LOSS_SCALE, LossScaling, rowInput, rowOf, type LossScaleSpec } from './loss-scaling.ts'
+import { LOSS_SCALE, LossScaling, type LossScaleSpec } from './loss-scaling.ts'
 import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
 import { toMixedPrecision } from './mixed-precision.ts'
-import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
+import type { Optimizer } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
-import { recompute, type RecomputeOptions } from './recompute.ts'
+import { recompute, type RecomputeOptions, type Step } from './recompute.ts'
 import { StateWriter, THETA } from './state-writer.ts'
 import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
+import { writeUpdate, type UpdateOptions } from './update.ts'
 
-export interface ProgramOptions {
+export interface ProgramOptions extends UpdateOptions {
   readonly loss: LossSpec
-  readonly optimizer: OptimizerSpec
   /** `train`: normalise by batch statistics and update the running ones; `frozen`: keep the model's statistics. */
   readonly batchNorm: 'train' | 'frozen'
   /** Whether Dropout nodes drop; the masks are step inputs, so that a step depends on nothing but its number. */
@@ -45,11 +45,13 @@ export interface TrainingProgram {
   readonly parameters: FlatLayout
   /** Running means and variances inside the state vector `bn`; empty when there are none to update. */
   readonly statistics: FlatLayout
+  /** Every state vector. */
+  readonly state: ReadonlyMap<string, FlatLayout>
   readonly optimizer: Optimizer
-  /** Names of the optimizer's step scalars among the inputs, in its order. */
+  /** Names of the step scalars among the inputs; the first are the optimizer's, in its order. */
   readonly scalarInputs: readonly string[]
-  /** What is fed to them at a step (counted from 1) with the learning rate `lr`. */
-  scalarsAt(step: number, lr: number): Map<string, Tensor>
+  /** What is fed to them for a batch (counted from 1) whose optimizer step has the learning rate `lr`. */
+  scalarsAt(batch: number, lr: number): Map<string, Tensor>
   /** How the loss of mixed precision is scaled; null in float32. */
   readonly lossScale: LossScaleSpec | null
   readonly target: StepInput
@@ -89,48 +91,32 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   const correct = writeCorrect(op, options.loss, logits, target)
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
   const scaling = lossScalingOf(state, options)
-  const seed = scaling?.scale ?? op.full(loss.shape, 1, loss.dtype)
+  const share = op.full(loss.shape, 1 / (options.accumulate ?? 1), loss.dtype)
+  const seed = scaling ? op.Mul(scaling.scale, share) : share
   const gradients = pullBack(op, forward, new Map([[loss, seed]]), weights, {
     rules: RULES,
     opset: training.opset,
   })
-  const kept = op.nodes.splice(0)
-  const { recompute: again = false } = options
-  const fed = [...training.inputs, ...dropouts.map(mask => mask.value)]
-  const backward = again ? recompute(op, { inputs: fed, forward, backward: kept }, again === true ? {} : again) : kept
+  const backward = recomputed(op, options.recompute, {
+    inputs: [...training.inputs, ...dropouts.map(mask => mask.value)],
+    forward,
+    backward: op.nodes.splice(0),
+  })
 
-  // 4. Running statistics and optimizer. Updates come last and in forward order: ONNX Runtime walks back from the end, so
+  // 4. Running statistics and updates. Updates come last and in forward order: ONNX Runtime walks back from the end, so
   // the last layer is updated, and the memory of its gradient free, before the gradient of the first layer begins.
   const statistics = batchNorms ? batchNorms.write(state) : new FlatLayout([])
-  const optimizer = makeOptimizer(options.optimizer)
-  const scalarInputs = optimizer.scalarNames.map(name =>
-    scaling
-      ? rowInput(op.uniqueName(`step/${name}`))
-      : Value.typed(op.uniqueName(`step/${name}`), 'float32', []),
-  )
-  const scalars = scaling ? scalarInputs.map(row => scaling.chosen(row)) : scalarInputs
-  const slots = optimizer.slotNames.map(name => state.declare(name, parameters))
-  const scaled = weights.map(theta => gradients.get(theta)!)
-  const found = scaling?.unscaled(scaled) ?? scaled
-  const good = scaling?.areFinite(scaled)
-  const settle = (next: Value, now: Value) => (good ? op.Where(good, next, now) : next)
-  op.within('optimizer', () => {
-    weights.forEach((theta, i) => {
-      const grad = found[i]!
-      const update = optimizer.update({ op, theta, grad, slots: slots.map(slot => slot[i]!), scalars })
-      state.next(THETA, i, settle(update.theta, theta))
-      optimizer.slotNames.forEach((name, k) => state.next(name, i, settle(update.slots[k]!, slots[k]![i]!)))
-    })
-  })
+  const grads = weights.map(weight => gradients.get(weight)!)
+  const update = writeUpdate(state, parameters, weights, grads, { ...options, scaling })
 
   // 5. One graph of it all.
   const metrics = new Map([
     ['loss', loss],
     ...(correct ? [['correct', correct] as const] : []),
-    ...(scaling && good ? scaling.write(good) : []),
+    ...update.metrics,
   ])
   for (const [name, value] of metrics) value.name = op.uniqueName(name)
-  const inputs = [...training.inputs, target, ...scalarInputs, ...dropouts.map(mask => mask.value)]
+  const inputs = [...training.inputs, target, ...update.inputs, ...dropouts.map(mask => mask.value)]
   const program = new Graph('training_step')
   program.inputs = [...state.inputs, ...inputs]
   program.outputs = [...state.outputs, ...metrics.values()]
@@ -149,16 +135,11 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
     },
     parameters,
     statistics,
-    optimizer,
-    scalarInputs: scalarInputs.map(value => value.name),
-    scalarsAt: (step, lr) =>
-      new Map(
-        scalarInputs.map(({ name }, i) => {
-          const valueAt = (counted: number) => optimizer.scalarsAt(counted, lr)[i]!
-          return [name, scaling ? rowOf(step, valueAt) : Tensor.scalar('float32', valueAt(step))]
-        }),
-      ),
-    lossScale: scaling ? (options.lossScale ?? LOSS_SCALE) : null,
+    state: state.layouts,
+    optimizer: update.optimizer,
+    scalarInputs: update.inputs.map(value => value.name),
+    scalarsAt: update.scalarsAt,
+    lossScale: scaling?.spec ?? null,
     target: { name: target.name, dtype: target.dtype, shape: target.shape },
     dropouts,
   }
@@ -169,6 +150,12 @@ function lossScalingOf(
   { precision, lossScale = LOSS_SCALE }: ProgramOptions,
 ): LossScaling | null {
   return precision === 'float16' ? new LossScaling(state, lossScale) : null
+}
+
+/** The backward pass, with what it computes again. */
+function recomputed(op: Builder, wanted: ProgramOptions['recompute'], step: Step): readonly Node[] {
+  if (!wanted) return step.backward
+  return recompute(op, step, wanted === true ? {} : wanted)
 }
 
 /** Removes initializers that nothing reads any more (running statistics, mostly). */

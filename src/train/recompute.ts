@@ -166,12 +166,7 @@ function isBatchNorm(node: Node): boolean {
 }
 
 /** A copy of a node; `copies` receives its outputs. */
-function copyOf(
-  op: Builder,
-  node: Node,
-  inputs: readonly (Value | null)[],
-  copies: Map<Value, Value>,
-): Node {
+function copyOf(op: Builder, node: Node, inputs: readonly (Value | null)[], copies: Map<Value, Value>): Node {
   const results = resultsOf(node)
   const outputs = node.outputs.map(output => {
     if (!output || !results.includes(output)) return null

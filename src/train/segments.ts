@@ -3,9 +3,9 @@
  * what crosses a cut is kept from the forward to the backward pass, what lies between two cuts is computed again.
  *
  * The cuts are those of the lowest peak. While a segment runs backward, memory holds what crossed the cuts up to its
- * beginning, its own values, the gradient of what crosses its end, and what a gradient of its largest value takes:
+ * beginning, its own values, and the gradient of what crosses its end:
  *
- *     peak = max over segments of kept(begin) + values(segment) + crossing(end) + TEMPORARIES · largest(segment)
+ *     peak = max over segments of kept(begin) + values(segment) + crossing(end)
  *
  * For a bound on the peak, the way to each cut that keeps least is a shortest path over the cuts before it (less is
  * better for all that follows); the lowest bound for which there is one is found by bisection.
@@ -31,8 +31,6 @@ export interface Segment {
 
 /** More places to cut are not compared: the pairs of them are what takes time. */
 const MOST_CUTS = 400
-/** Values of the largest size that the gradient of a batch norm or an activation makes on its way. */
-export const TEMPORARIES = 2
 /** Bisections: the bound is known to a thousandth. */
 const ROUNDS = 20
 
@@ -73,8 +71,6 @@ class Costs {
   readonly places: readonly number[]
   /** Bytes of saved values born up to each place. */
   readonly #savedUpTo: readonly number[]
-  /** The largest value born between a place and the one before it. */
-  readonly #largest: readonly number[]
   /** What crosses each place. */
   readonly #crossing: readonly (readonly Span[])[]
 
@@ -84,9 +80,6 @@ class Costs {
     for (const { bytes, born, saved } of spans) if (saved) bornAt[born + 1]! += bytes
     for (let i = 1; i <= count; i++) bornAt[i]! += bornAt[i - 1]!
     this.#savedUpTo = places.map(place => bornAt[place + 1]!)
-    const sizes = new Float64Array(count)
-    for (const { bytes, born } of spans) if (born >= 0) sizes[born] = Math.max(sizes[born]!, bytes)
-    this.#largest = places.map((place, i) => Math.max(0, ...sizes.slice(i === 0 ? 0 : places[i - 1]! + 1, place + 1)))
     this.#crossing = places.map(place =>
       spans.filter(({ born, lastRead }) => born <= place && lastRead > place),
     )
@@ -145,8 +138,7 @@ class Costs {
 
   /** What a segment adds to what was kept before it while it runs backward. */
   peak(begin: number, end: number): number {
-    const largest = Math.max(...this.#largest.slice(begin + 1, end + 1))
-    return this.saved(begin, end) + sumOf(this.#crossing[end]!) + TEMPORARIES * largest
+    return this.saved(begin, end) + sumOf(this.#crossing[end]!)
   }
 
   /** What is kept for crossing the end of a segment and did not cross its beginning. */

@@ -4,25 +4,29 @@ import { BatchLoader, type Dataset } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
 import type { OutputKind, Task } from '../eval/metrics.ts'
-import type { Engine, Trainer } from '../runtime/engine.ts'
+import type { Engine } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import type { Shape } from '../tensor/shape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
+import { groupsWithin } from './groups.ts'
 import type { LossSpec } from './losses.ts'
+import { PhasedTrainer, type Phase } from './phases.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
 import { adaptTargets, chooseLoss, measureOf, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
+import { planWeights } from './weight-plan.ts'
 
 export interface TrainingSession {
   readonly plan: FinetunePlan
   readonly file: ModelFile
   readonly engine: Engine
   readonly graph: TrainingGraph
+  /** The program that trains everything; its state is the run's. */
   readonly training: TrainingProgram
-  readonly trainer: Trainer
+  readonly trainer: PhasedTrainer
   readonly loss: LossSpec
   readonly measure: { readonly task: Task; readonly kind: OutputKind }
   readonly loader: BatchLoader
@@ -33,7 +37,7 @@ export interface TrainingSession {
   readonly output: string
 }
 
-/** Builds the program of a planned run and opens its trainer. */
+/** Builds the programs of a planned run; its trainer opens them phase by phase. */
 export async function openSession(
   engine: Engine,
   file: ModelFile,
@@ -42,19 +46,38 @@ export async function openSession(
 ): Promise<TrainingSession> {
   const { batchSize, seed, settings, transforms } = plan
   const loader = new BatchLoader(train, { batchSize, seed, mode: 'train', transforms: transforms.train })
-  const graph = await prepareTraining(engine, file.model, {
-    batchSize,
-    inputShapes: inputShapes(file, loader),
-    patterns: settings.patterns,
-    attach: takesValues(settings.loss) ? 'output' : 'logits',
-    ...(settings.output === undefined ? {} : { output: settings.output }),
-  })
+  const prepare = () =>
+    prepareTraining(engine, file.model, {
+      batchSize,
+      inputShapes: inputShapes(file, loader),
+      patterns: settings.patterns,
+      attach: takesValues(settings.loss) ? 'output' : 'logits',
+      ...(settings.output === undefined ? {} : { output: settings.output }),
+    })
+  const graph = await prepare()
   const info = { ...graph, logits: graph.logits }
   const loss = chooseLoss(settings, info, train)
-  const { optimizer, batchNorm, dropout, recompute = false } = settings
+  const { groups, headOnly } = planWeights(
+    graph.model.graph,
+    graph.parameters,
+    () => graph.logits,
+    settings,
+    plan.headOnly?.steps ?? 0,
+  )
   const precision = plan.engine.precision === 'float16' ? 'float16' : 'float32'
-  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout, recompute, precision })
-  const trainer = await engine.openTrainer(training.program, threads === undefined ? {} : { threads })
+  const phases: Phase[] = []
+  if (headOnly) {
+    // The weights outside the head are constants of this program, their batch norms those of inference.
+    const head = new Set(headOnly.weights)
+    const another = await prepare()
+    const parameters = another.parameters.filter(({ name }) => head.has(name))
+    const only = { batchNorm: 'frozen', groups: groupsWithin(groups, head) } as const
+    const training = buildProgram({ ...another, parameters }, { ...settings, loss, precision, ...only })
+    phases.push({ until: headOnly.steps * settings.accumulate, training })
+  }
+  const training = buildProgram(graph, { ...settings, loss, groups, precision })
+  phases.push({ until: Infinity, training })
+  const trainer = new PhasedTrainer(engine, phases, threads === undefined ? {} : { threads })
   const measure = measureOf(loss, graph.activation)
   return {
     plan,
@@ -72,31 +95,38 @@ export async function openSession(
   }
 }
 
-/** The feeds of the steps after `done`, in order, for ever: epoch after epoch, each with its own order. */
+/**
+ * The feeds of the batches after the first `done`, in order, for ever: epoch after epoch, each with its own order. An epoch
+ * ends with its last whole optimizer step.
+ */
 export async function* feedsFrom(
   session: TrainingSession,
   done: number,
   signal: AbortSignal,
 ): AsyncGenerator<Map<string, Tensor>, void, undefined> {
-  const { loader, training, graph } = session
+  const { loader, trainer, graph, plan } = session
+  const { target } = trainer.training
   const ports = graph.inputs.map(({ name, shape }) => ({ name, shape }))
-  for (let step = done; ;) {
-    const epoch = Math.floor(step / loader.length)
-    for await (const batch of loader.batches(epoch, step % loader.length, signal)) {
+  const perEpoch = plan.batchesPerEpoch * plan.settings.accumulate
+  for (let count = done; ;) {
+    const epoch = Math.floor(count / perEpoch)
+    for await (const batch of loader.batches(epoch, count % perEpoch, signal)) {
       const feeds = bindInputs(batch.inputs, ports)
-      feeds.set(training.target.name, adaptTargets(batch.targets, training.target))
-      step++
+      feeds.set(target.name, adaptTargets(batch.targets, target))
+      count++
       yield feeds
+      if (count % perEpoch === 0) break
     }
   }
 }
 
-/** The scalars and dropout masks of a step (1-based), which depend on nothing but its number. */
-export function stepInputs(session: TrainingSession, step: number, lr: number): Map<string, Tensor> {
-  const { training, plan } = session
+/** The scalars and dropout masks of a batch (1-based), which depend on nothing but its number. */
+export function stepInputs(session: TrainingSession, batch: number, lr: number): Map<string, Tensor> {
+  const { trainer, plan } = session
+  const { training } = trainer
   return new Map([
-    ...training.scalarsAt(step, lr),
-    ...training.dropouts.map((mask, i) => [mask.value.name, drawMask(mask, plan.seed, step, i)] as const),
+    ...training.scalarsAt(batch, lr),
+    ...training.dropouts.map((mask, i) => [mask.value.name, drawMask(mask, plan.seed, batch, i)] as const),
   ])
 }
 

@@ -7,7 +7,7 @@ import { InputError, invariant } from '../util/errors.ts'
 import type { TrainingGraph } from './prepare.ts'
 import type { TrainingProgram } from './program.ts'
 import { readAll } from './run-folder.ts'
-import { STATISTICS, THETA } from './state-writer.ts'
+import { EMA, STATISTICS, THETA } from './state-writer.ts'
 
 /** Weights by name: trained parameters and running statistics. */
 export type Weights = ReadonlyMap<string, Tensor>
@@ -20,6 +20,18 @@ export function weightsOfState(training: TrainingProgram, state: ReadonlyMap<str
     ...training.parameters.unpack(vectorOf(THETA)!),
     ...(statistics ? training.statistics.unpack(statistics) : []),
   ])
+}
+
+/** The moving average of the parameters, and the running statistics of the weights that it followed; null without one. */
+export function movingAverage(
+  training: TrainingProgram,
+  state: ReadonlyMap<string, Tensor>,
+): { readonly theta: Float32Array; readonly buffers: Weights } | null {
+  const average = state.get(EMA)
+  if (!average) return null
+  const live = weightsOfState(training, state)
+  const buffers = new Map(training.statistics.segments.map(({ name }) => [name, live.get(name)!]))
+  return { theta: average.view() as Float32Array, buffers }
 }
 
 export async function writeSnapshot(path: string, weights: Weights, step: number): Promise<void> {

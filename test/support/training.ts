@@ -75,7 +75,10 @@ export async function openTraining(
       const shapes = new Map(training.program.inputs.map(({ name, shape }) => [name, shape]))
       const named = training.scalarInputs.map((scalar, i) => {
         const shape = shapes.get(scalar)!
-        return [scalar, Tensor.of('float32', shape, new Array<number>(sizeOf(shape)).fill(scalars[i]!))] as const
+        return [
+          scalar,
+          Tensor.of('float32', shape, new Array<number>(sizeOf(shape)).fill(scalars[i]!)),
+        ] as const
       })
       const feeds = new Map([
         [graph.inputs[0]!.name, copy(input)],

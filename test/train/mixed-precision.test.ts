@@ -63,10 +63,17 @@ test('convolutions and what lies between them are float16, statistics, loss and 
       types.set(key, (types.get(key) ?? new Set()).add(first.dtype))
     }
     const only = (key: string) => [...types.get(key)!].join()
-    for (const key of ['Conv', 'Relu', 'MaxPool', 'swa.composite.ConvInputGrad', 'swa.composite.BatchNormTrain']) {
+    for (const key of [
+      'Conv',
+      'Relu',
+      'MaxPool',
+      'swa.composite.ConvInputGrad',
+      'swa.composite.BatchNormTrain',
+    ]) {
       assert.is(only(key), 'float16', key)
     }
-    for (const key of ['swa.composite.SoftmaxCrossEntropy', 'ReduceSumSquare']) assert.is(only(key), 'float32', key)
+    for (const key of ['swa.composite.SoftmaxCrossEntropy', 'ReduceSumSquare'])
+      assert.is(only(key), 'float32', key)
     for (const value of [...graph.inputs, ...graph.outputs]) {
       assert.ok(value.dtype === 'float32' || value.dtype === 'int64', value.toString())
     }

@@ -19,10 +19,18 @@ import {
 } from '../options.ts'
 import { AUGMENT_OPTIONS, augmentOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
+import { GROUP_OPTIONS, groupsOf, type GroupArguments } from './groups.ts'
 import { OBJECTIVE_OPTIONS, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
-import { SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
-import { baseOf, learningRateOf, optimizerOf, TRAINING_OPTIONS, type TrainingArguments } from './training.ts'
+import { comparisonOf, SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
+import {
+  baseOf,
+  gradientsOf,
+  learningRateOf,
+  optimizerOf,
+  TRAINING_OPTIONS,
+  type TrainingArguments,
+} from './training.ts'
 
 export const FINETUNE_OPTIONS = {
   ...TRAINING_DATA_OPTIONS,
@@ -30,6 +38,7 @@ export const FINETUNE_OPTIONS = {
   ...TRAINING_OPTIONS,
   ...OBJECTIVE_OPTIONS,
   ...WEIGHT_OPTIONS,
+  ...GROUP_OPTIONS,
   ...SWA_OPTIONS,
   ...RUN_OPTIONS,
   ...TRAINING_ENGINE_OPTIONS,
@@ -46,6 +55,7 @@ export interface FinetuneArguments
     ObjectiveArguments,
     SwaArguments,
     WeightArguments,
+    GroupArguments,
     RunArguments,
     Omit<EngineArguments, 'batchSize'> {
   readonly model: string
@@ -66,6 +76,9 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     schedule: scheduleOf(args),
     settings: {
       optimizer: optimizerOf(args),
+      ...gradientsOf(args),
+      ...groupsOf(args),
+      ...comparisonOf(args),
       loss: args.loss,
       labelSmoothing: args.labelSmoothing,
       ignoreIndex: args.ignoreIndex,
@@ -73,7 +86,6 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
       bnMode: args.bnMode,
       dropout: args.dropout,
       ...given({ recompute: args.recompute || undefined }),
-      select: args.select,
       patterns: weightPatterns(args),
       ...given({ output }),
     },
