@@ -48,7 +48,7 @@ export async function openTraining(
   batchNorm: 'train' | 'frozen',
   optimizer?: OptimizerSpec,
   engine: Engine = cpuEngine(),
-  memory: Pick<ProgramOptions, 'recompute' | 'precision' | 'lossScale'> = {},
+  memory: Pick<ProgramOptions, 'recompute' | 'precision' | 'lossScale' | 'accumulate'> = {},
 ): Promise<OpenTraining> {
   const folder = join(MODELS, name)
   const reference = JSON.parse(readFileSync(join(folder, 'reference.json'), 'utf8')) as Reference
