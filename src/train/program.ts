@@ -13,7 +13,8 @@ import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/ind
 import type { Program, StepInput } from '../runtime/program.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
-import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
+import type { LossSpec } from './losses.ts'
+import { writeObjective } from './objective.ts'
 import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
@@ -68,11 +69,7 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   poolBeforeRelu(graph, op)
 
   // 3. Loss, metrics, and the gradient of every parameter.
-  const logits = graph.outputs[0]!
-  const type = targetType(options.loss, logits)
-  const target = Value.typed(op.uniqueName('target'), type.dtype, type.shape)
-  const loss = writeLoss(op, options.loss, logits, target)
-  const correct = writeCorrect(op, options.loss, logits, target)
+  const { loss, metrics, target } = writeObjective(op, training, options.loss)
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
   const gradients = differentiate(op, forward, loss, weights, { rules: RULES, opset: training.opset })
   const backward = op.nodes.splice(0)
@@ -93,7 +90,6 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   })
 
   // 5. One graph of it all.
-  const metrics = new Map([['loss', loss], ...(correct ? [['correct', correct] as const] : [])])
   for (const [name, value] of metrics) value.name = op.uniqueName(name)
   const inputs = [...training.inputs, target, ...scalars, ...dropouts.map(mask => mask.value)]
   const program = new Graph('training_step')
