@@ -152,7 +152,7 @@ class Lane {
     this.#engine = engine
     this.runner = runner
     this.#options = options
-    this.#metrics = new MetricsAccumulator(measure.task, measure.kind, ignoreIndex)
+    this.#metrics = new MetricsAccumulator({ ...measure, ...(ignoreIndex === undefined ? {} : { ignoreIndex }) })
     const names = runner.outputs.map(({ name }) => name)
     if (!names.includes(output)) {
       throw new InputError(

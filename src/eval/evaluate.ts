@@ -43,7 +43,7 @@ async function measure(
 ): Promise<Metrics> {
   const output = chooseOutput(runner, options.output)
   const fixed = fixedBatchSize(runner.inputs)
-  const metrics = new MetricsAccumulator(options.task, options.kind, options.ignoreIndex)
+  const metrics = new MetricsAccumulator(options)
   let samples = 0
   for await (const batch of batches(fixed)) {
     if (options.signal?.aborted) throw new InterruptedError('evaluation was interrupted')

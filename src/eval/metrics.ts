@@ -288,11 +288,17 @@ class BinaryAccumulator implements Accumulator {
 }
 
 function regression(dims: readonly number[]): Accumulator {
-  const values = new Values(sizeOf(dims.slice(1)))
+  const columns = sizeOf(dims.slice(1))
+  const values = new Values(columns)
   return {
     add: (output, dims, targets, count) => {
       const wanted = targets.toNumbers()
       checkCount(dims, wanted.length, count)
+      if (sizeOf(dims.slice(1)) !== columns) {
+        throw new InputError(
+          `evaluate: the model gave ${columns} values for a sample, now it gives ${sizeOf(dims.slice(1))}`,
+        )
+      }
       values.add(output, wanted, count)
     },
     figures: () => values.figures(),
