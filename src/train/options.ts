@@ -4,7 +4,7 @@ import type { BatchNormMode } from '../batchnorm/index.ts'
 import type { Augment } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
-import type { LossKind } from './losses.ts'
+import type { LossSettings } from './task.ts'
 import type { OptimizerSpec } from './optimizers.ts'
 import type { ScheduleSpec } from './schedules.ts'
 
@@ -12,18 +12,13 @@ import type { ScheduleSpec } from './schedules.ts'
 export type Select = 'swa' | 'best' | 'gate'
 
 /** What is trained, and what is made of it; goes into the plan as it is. */
-export interface RunSettings {
+export interface RunSettings extends LossSettings {
   readonly optimizer: OptimizerSpec
-  readonly loss: LossKind | 'auto'
-  readonly labelSmoothing: number
-  readonly ignoreIndex: number
   readonly batchNorm: 'train' | 'frozen'
   readonly bnMode: BatchNormMode
   readonly dropout: boolean
   readonly select: Select
   readonly patterns: WeightPatterns
-  /** The output that the loss attaches to. */
-  readonly output?: string
 }
 
 export interface FinetuneOptions {
@@ -41,6 +36,8 @@ export interface FinetuneOptions {
   readonly seed: number
   readonly schedule: ScheduleSpec
   readonly settings: RunSettings
+  /** A loss of one's own: an ONNX file (settings.loss is 'graph'). */
+  readonly lossGraph?: string
   /** Time between validations. */
   readonly evalEvery: string
   readonly threads?: number

@@ -10,11 +10,10 @@ import type { Node } from '../ir/node.ts'
 import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
 import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
-import type { Program, StepInput } from '../runtime/program.ts'
+import type { Program } from '../runtime/program.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
-import type { LossSpec } from './losses.ts'
-import { writeObjective } from './objective.ts'
+import { writeObjective, type ObjectiveSpec, type TargetInput } from './objective.ts'
 import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
@@ -22,7 +21,7 @@ import { StateWriter, THETA } from './state-writer.ts'
 import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
 
 export interface ProgramOptions {
-  readonly loss: LossSpec
+  readonly loss: ObjectiveSpec
   readonly optimizer: OptimizerSpec
   /** `train`: normalise by batch statistics and update the running ones; `frozen`: keep the model's statistics. */
   readonly batchNorm: 'train' | 'frozen'
@@ -39,7 +38,8 @@ export interface TrainingProgram {
   readonly optimizer: Optimizer
   /** Names of the optimizer's step scalars among the inputs, in its order. */
   readonly scalarInputs: readonly string[]
-  readonly target: StepInput
+  /** What the data's targets feed: one for each form in which a loss takes a target. */
+  readonly targets: readonly TargetInput[]
   readonly dropouts: readonly DropoutMask[]
 }
 
@@ -69,7 +69,7 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   poolBeforeRelu(graph, op)
 
   // 3. Loss, metrics, and the gradient of every parameter.
-  const { loss, metrics, target } = writeObjective(op, training, options.loss)
+  const { loss, metrics, targets } = writeObjective(op, training, options.loss)
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
   const gradients = differentiate(op, forward, loss, weights, { rules: RULES, opset: training.opset })
   const backward = op.nodes.splice(0)
@@ -91,7 +91,12 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
 
   // 5. One graph of it all.
   for (const [name, value] of metrics) value.name = op.uniqueName(name)
-  const inputs = [...training.inputs, target, ...scalars, ...dropouts.map(mask => mask.value)]
+  const inputs = [
+    ...training.inputs,
+    ...targets.map(({ value }) => value),
+    ...scalars,
+    ...dropouts.map(mask => mask.value),
+  ]
   const program = new Graph('training_step')
   program.inputs = [...state.inputs, ...inputs]
   program.outputs = [...state.outputs, ...metrics.values()]
@@ -111,7 +116,7 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
     statistics,
     optimizer,
     scalarInputs: scalars.map(value => value.name),
-    target: { name: target.name, dtype: target.dtype, shape: target.shape },
+    targets: targets.map(({ field, value: { name, dtype, shape } }) => ({ field, name, dtype, shape })),
     dropouts,
   }
 }

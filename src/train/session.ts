@@ -3,17 +3,18 @@
 import { BatchLoader, type Dataset } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
-import type { OutputKind, Task } from '../eval/metrics.ts'
+import type { MeasuredOutput } from '../eval/task.ts'
 import type { Engine, Trainer } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import type { Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
-import type { LossSpec } from './losses.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
-import { adaptTargets, chooseLoss, measureOf, takesValues } from './task.ts'
+import { resolveClassWeights } from './class-weights.ts'
+import type { LossGraph } from './loss-graph.ts'
+import { adaptTargets, chooseLosses, lossRequests, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
 
 export interface TrainingSession {
@@ -23,21 +24,19 @@ export interface TrainingSession {
   readonly graph: TrainingGraph
   readonly training: TrainingProgram
   readonly trainer: Trainer
-  readonly loss: LossSpec
-  readonly measure: { readonly task: Task; readonly kind: OutputKind }
+  /** The outputs that are measured, the first one as the main one; none where the loss is a graph. */
+  readonly measured: readonly MeasuredOutput[]
   readonly loader: BatchLoader
   readonly val: Dataset | null
   /** Training data without augmentation: what batch norms are recalibrated on. */
   readonly calibration: Dataset
-  /** The output that is measured. */
-  readonly output: string
 }
 
 /** Builds the program of a planned run and opens its trainer. */
 export async function openSession(
   engine: Engine,
   file: ModelFile,
-  { plan, train, val }: PlannedRun,
+  { plan, train, val, lossGraph }: PlannedRun,
   threads: number | undefined,
 ): Promise<TrainingSession> {
   const { batchSize, seed, settings, transforms } = plan
@@ -46,15 +45,19 @@ export async function openSession(
     batchSize,
     inputShapes: inputShapes(file, loader),
     patterns: settings.patterns,
-    attach: takesValues(settings.loss) ? 'output' : 'logits',
-    ...(settings.output === undefined ? {} : { output: settings.output }),
+    heads: lossRequests(settings).map(({ kind, output }) => ({
+      attach: takesValues(kind) ? 'output' : 'logits',
+      ...(output === undefined ? {} : { output }),
+    })),
+    ownLoss: lossGraph ? ownLoss(lossGraph, plan, train) : null,
   })
-  const info = { ...graph, logits: graph.logits }
-  const loss = chooseLoss(settings, info, train)
+  const outputs = file.model.graph.outputs.map(({ name }) => name)
+  const { terms, measured } = graph.ownLoss
+    ? { terms: null, measured: [] }
+    : chooseLosses(settings, graph.heads, outputs, train)
   const { optimizer, batchNorm, dropout } = settings
-  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout })
+  const training = buildProgram(graph, { loss: terms, optimizer, batchNorm, dropout })
   const trainer = await engine.openTrainer(training.program, threads === undefined ? {} : { threads })
-  const measure = measureOf(loss, graph.activation)
   return {
     plan,
     file,
@@ -62,12 +65,28 @@ export async function openSession(
     graph,
     training,
     trainer,
-    loss,
-    measure,
+    measured,
     loader,
     val,
     calibration: train,
-    output: graph.output,
+  }
+}
+
+/** A loss of the person's own, and what it may read of the data. */
+function ownLoss(
+  { path, bytes }: NonNullable<PlannedRun['lossGraph']>,
+  plan: FinetunePlan,
+  train: Dataset,
+): LossGraph {
+  const { classWeights, ignoreIndex, output } = plan.settings
+  const [main] = train.targets
+  const classes = Array.isArray(classWeights) ? classWeights.length : (main!.classes?.length ?? 0)
+  return {
+    path,
+    bytes,
+    targets: train.targets,
+    classWeights: classWeights ? resolveClassWeights(classWeights, classes, train, main!, ignoreIndex) : null,
+    ...(output === undefined ? {} : { output }),
   }
 }
 
@@ -78,12 +97,16 @@ export async function* feedsFrom(
   signal: AbortSignal,
 ): AsyncGenerator<Map<string, Tensor>, void, undefined> {
   const { loader, training, graph } = session
+  const main = loader.dataset.targets[0]!.name
   const ports = graph.inputs.map(({ name, shape }) => ({ name, shape }))
   for (let step = done; ;) {
     const epoch = Math.floor(step / loader.length)
     for await (const batch of loader.batches(epoch, step % loader.length, signal)) {
       const feeds = bindInputs(batch.inputs, ports)
-      feeds.set(training.target.name, adaptTargets(batch.targets, training.target))
+      for (const target of training.targets) {
+        const values = batch.targets.get(target.field ?? main)!
+        feeds.set(target.name, adaptTargets(values, target))
+      }
       step++
       yield feeds
     }
