@@ -1,6 +1,7 @@
 /** Data sets, transforms, sampling and batches. */
 
 export * from './array-dataset.ts'
+export * from './array-targets.ts'
 export * from './class-json.ts'
 export * from './dataset.ts'
 export * from './elements.ts'
@@ -18,6 +19,7 @@ export * from './resample.ts'
 export * from './sampler.ts'
 export * from './splits.ts'
 export * from './subset.ts'
+export * from './targets.ts'
 export * from './transforms.ts'
 export * from './transforms-check.ts'
 export * from './transforms-default.ts'

@@ -1,6 +1,6 @@
 /** The same model on several engines over the same batches: what each measures, how far their outputs are apart, and where. */
 
-import { padBatch, type Batch } from '../data/index.ts'
+import { padBatch, targetFor, type Batch } from '../data/index.ts'
 import { toInferenceForm } from '../passes/index.ts'
 import type { Engine, Feeds, Runner, SessionOptions } from '../runtime/engine.ts'
 import { loadModel } from '../serde/index.ts'
@@ -171,7 +171,9 @@ class Lane {
     const start = performance.now()
     const outputs = await named(this.#engine, () => this.runner.run(feeds, wanted))
     this.#seconds += (performance.now() - start) / 1000
-    this.#metrics.add(outputs.get(this.#options.output)!, targets, size)
+    const { output } = this.#options
+    const names = this.runner.outputs.map(({ name }) => name)
+    this.#metrics.add(outputs.get(output)!, targetFor(targets, output, names), size)
     return { feeds, outputs, size }
   }
 

@@ -1,6 +1,6 @@
 /** Runs a model over labelled batches and measures it. */
 
-import { padBatch, type Batch } from '../data/index.ts'
+import { padBatch, targetFor, type Batch } from '../data/index.ts'
 import type { Engine, ModelSource, Runner } from '../runtime/engine.ts'
 import { InputError, InterruptedError } from '../util/errors.ts'
 import { bindInputs, fixedBatchSize } from './feeds.ts'
@@ -42,6 +42,7 @@ async function measure(
   options: EvaluateOptions,
 ): Promise<Metrics> {
   const output = chooseOutput(runner, options.output)
+  const outputs = runner.outputs.map(({ name }) => name)
   const fixed = fixedBatchSize(runner.inputs)
   const metrics = new MetricsAccumulator(options.task, options.kind, options.ignoreIndex)
   let samples = 0
@@ -49,7 +50,7 @@ async function measure(
     if (options.signal?.aborted) throw new InterruptedError('evaluation was interrupted')
     const { inputs } = fixed === null ? batch : padBatch(batch, fixed)
     const result = await runner.run(bindInputs(inputs, runner.inputs), [output])
-    metrics.add(result.get(output)!, batch.targets, batch.size)
+    metrics.add(result.get(output)!, targetFor(batch.targets, output, outputs), batch.size)
     samples += batch.size
     options.onProgress?.(samples)
   }

@@ -1,6 +1,6 @@
 /** What a model is measured by: found from what its output applies last and from what the data hold as targets. */
 
-import type { Dataset } from '../data/index.ts'
+import { mainTarget, type Dataset } from '../data/index.ts'
 import type { Dim } from '../ir/value.ts'
 import type { Activation } from '../passes/index.ts'
 import { InputError } from '../util/errors.ts'
@@ -24,17 +24,19 @@ export function chooseTask(
   dataset: Dataset,
 ): Task {
   if (activation === 'sigmoid') return 'multilabel'
-  if (dataset.targetKind === 'values') return isLabelled(shape, dataset) ? 'classification' : 'regression'
+  const { kind } = mainTarget(dataset)
+  if (kind === 'multilabel') return 'multilabel'
+  if (kind === 'values') return isLabelled(shape, dataset) ? 'classification' : 'regression'
   return isSingleOutput(shape) ? 'multilabel' : 'classification'
 }
 
 /** Whether targets [N,d...] go with outputs [N,C,d...]: a class for each pixel. */
-export function isLabelled(shape: readonly Dim[] | null | undefined, { targetDims }: Dataset): boolean {
+export function isLabelled(shape: readonly Dim[] | null | undefined, dataset: Dataset): boolean {
+  const { dims: own } = mainTarget(dataset)
   const [, classes, ...positions] = shape ?? []
-  if (classes === undefined || classes === 1 || targetDims.length === 0) return false
+  if (classes === undefined || classes === 1 || own.length === 0) return false
   return (
-    positions.length === targetDims.length &&
-    positions.every((dim, i) => typeof dim !== 'number' || dim === targetDims[i])
+    positions.length === own.length && positions.every((dim, i) => typeof dim !== 'number' || dim === own[i])
   )
 }
 

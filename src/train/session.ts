@@ -1,6 +1,6 @@
 /** Everything a run has open: model, data, training program, engine session. */
 
-import { BatchLoader, type Dataset } from '../data/index.ts'
+import { BatchLoader, targetFor, type Dataset } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
 import type { OutputKind, Task } from '../eval/metrics.ts'
@@ -77,13 +77,15 @@ export async function* feedsFrom(
   done: number,
   signal: AbortSignal,
 ): AsyncGenerator<Map<string, Tensor>, void, undefined> {
-  const { loader, training, graph } = session
+  const { loader, training, graph, file } = session
+  const outputs = file.model.graph.outputs.map(({ name }) => name)
   const ports = graph.inputs.map(({ name, shape }) => ({ name, shape }))
   for (let step = done; ;) {
     const epoch = Math.floor(step / loader.length)
     for await (const batch of loader.batches(epoch, step % loader.length, signal)) {
       const feeds = bindInputs(batch.inputs, ports)
-      feeds.set(training.target.name, adaptTargets(batch.targets, training.target))
+      const targets = targetFor(batch.targets, graph.output, outputs)
+      feeds.set(training.target.name, adaptTargets(targets, training.target))
       step++
       yield feeds
     }

@@ -1,6 +1,6 @@
 /** Which loss fits a model and its data, how targets are brought into its form, and how the result is measured. */
 
-import type { Dataset } from '../data/index.ts'
+import { mainTarget, type Dataset } from '../data/index.ts'
 import { checkClasses, chooseTask, isLabelled, measureFor, type Measure } from '../eval/task.ts'
 import type { Value } from '../ir/value.ts'
 import type { Activation } from '../passes/index.ts'
@@ -33,7 +33,7 @@ export function chooseLoss(choice: LossChoice, info: LogitsInfo, dataset: Datase
     activationAxis === null ? 1 : activationAxis < 0 ? activationAxis + logits.rank : activationAxis
   checkOutputs(logits, axis, dataset)
   const { labelSmoothing, ignoreIndex } = choice
-  const labelled = dataset.targetKind === 'class' || isLabelled(logits.shape, dataset)
+  const labelled = mainTarget(dataset).kind === 'class' || isLabelled(logits.shape, dataset)
   const targets = labelled ? 'labels' : 'probabilities'
   return { kind, axis, targets, labelSmoothing, ...(targets === 'labels' ? { ignoreIndex } : {}) }
 }

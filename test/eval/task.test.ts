@@ -1,18 +1,18 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Dataset } from '../../src/data/index.ts'
+import type { Dataset, TargetField } from '../../src/data/index.ts'
 import { checkClasses, chooseTask, isSingleOutput, measureFor } from '../../src/eval/task.ts'
 import type { Activation } from '../../src/passes/index.ts'
 import { errorOf } from '../support/errors.ts'
 
-const classes = { name: 'pets', targetKind: 'class', classes: ['cat', 'dog', 'emu'] } as unknown as Dataset
-const values = { name: 'ages', targetKind: 'values', classes: null, targetDims: [3] } as unknown as Dataset
-const pixels = {
-  name: 'masks',
-  targetKind: 'values',
-  classes: null,
-  targetDims: [8, 6],
-} as unknown as Dataset
+const made = (name: string, target: Pick<TargetField, 'kind' | 'dims' | 'classes'>) =>
+  ({ name, targets: [{ name: '0', ...target }], classes: target.classes }) as unknown as Dataset
+
+const PETS = ['cat', 'dog', 'emu']
+const classes = made('pets', { kind: 'class', dims: [], classes: PETS })
+const tags = made('tags', { kind: 'multilabel', dims: [3], classes: PETS })
+const values = made('ages', { kind: 'values', dims: [3], classes: null })
+const pixels = made('masks', { kind: 'values', dims: [8, 6], classes: null })
 
 const ROWS: readonly (readonly [Activation, single: boolean, Dataset, expected: string])[] = [
   ['none', false, classes, 'classification logits'],
@@ -21,6 +21,7 @@ const ROWS: readonly (readonly [Activation, single: boolean, Dataset, expected: 
   ['none', true, classes, 'multilabel logits'],
   ['sigmoid', false, classes, 'multilabel sigmoid'],
   ['sigmoid', false, values, 'multilabel sigmoid'],
+  ['none', false, tags, 'multilabel logits'],
   ['none', false, values, 'regression values'],
   ['softmax', false, values, 'regression values'],
 ]
