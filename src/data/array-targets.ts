@@ -66,10 +66,8 @@ export function targetColumn(
   const labels = oneHot ?? array.data
   const ignored = dims.length === 0 ? null : (options.ignoreIndex ?? IGNORED)
   if (!oneHot) checkLabels(dataset, array, ignored)
-  const highest = labels.reduce(
-    (most: number, label: number) => (label === ignored ? most : Math.max(most, label)),
-    -1,
-  )
+  let highest = -1
+  for (const label of labels) if (label !== ignored && label > highest) highest = label
   const least = oneHot ? sizeOf(array.dims.slice(1)) : 0
   const classes = nameClasses(dataset, Math.max(least, highest + 1), names)
   const note = oneHot ? oneHotNote(dataset, array) : null

@@ -126,7 +126,7 @@ export async function prepareTraining(
   const batchNorms = findBatchNorms(model)
   const ownLoss = options.ownLoss ? await attachLoss(model, source, options.ownLoss, options.batchSize) : null
   const ends = ownLoss ? [] : headsOf(options).map(request => chooseEnd(model, request))
-  model.graph.outputs = ownLoss ? ownLoss.outputs : ends.map(({ value }) => value)
+  model.graph.outputs = ownLoss ? [...ownLoss.outputs] : ends.map(({ value }) => value)
 
   // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
   const variable = [

@@ -109,7 +109,7 @@ async function work(folder: string): Promise<void> {
     const batch = await feed.next()
     return new Map([
       ...described.map((tensor, i) => {
-        const name = tensor === stored.target ? training.target.name : tensor.name
+        const name = tensor === stored.target ? training.targets[0]!.name : tensor.name
         return [name, new Tensor(tensor.dtype, tensor.shape, batch[i]!)] as const
       }),
       [training.scalarInputs[0]!, Tensor.scalar('float32', LEARNING_RATE)],

@@ -19,7 +19,7 @@ import {
 } from '../options.ts'
 import { AUGMENT_OPTIONS, augmentOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
-import { OBJECTIVE_OPTIONS, type ObjectiveArguments } from './objective.ts'
+import { OBJECTIVE_OPTIONS, objectiveOf, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
 import { SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
 import { baseOf, learningRateOf, optimizerOf, TRAINING_OPTIONS, type TrainingArguments } from './training.ts'
@@ -53,7 +53,8 @@ export interface FinetuneArguments
 }
 
 export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
-  const { model, data, val, output, threads } = args
+  const { model, data, val, threads } = args
+  const { settings: objective, lossGraph } = objectiveOf(args)
   return {
     model,
     data,
@@ -66,18 +67,15 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     schedule: scheduleOf(args),
     settings: {
       optimizer: optimizerOf(args),
-      loss: args.loss,
-      labelSmoothing: args.labelSmoothing,
-      ignoreIndex: args.ignoreIndex,
+      ...objective,
       batchNorm: args.bn,
       bnMode: args.bnMode,
       dropout: args.dropout,
       select: args.select,
       patterns: weightPatterns(args),
-      ...given({ output }),
     },
     evalEvery: args.evalEvery,
-    ...given({ val, threads: threads === undefined ? undefined : whole('--threads', threads) }),
+    ...given({ val, lossGraph, threads: threads === undefined ? undefined : whole('--threads', threads) }),
   }
 }
 
