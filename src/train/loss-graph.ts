@@ -96,8 +96,8 @@ class Attachment {
   readonly #batchSize: number
   readonly #inputs = new Map<string, LossInput>()
   readonly #targets: { readonly field: string; readonly value: Value }[] = []
-  /** Values of the model that the loss reads. */
-  readonly #read: Value[] = []
+  /** Values of the model that the loss reads, as the loss declares them. */
+  readonly #read: { readonly name: string; readonly type: TensorType; readonly value: Value }[] = []
   readonly #names: Names
 
   constructor(model: Model, source: Model, graph: LossGraph, batchSize: number) {
@@ -195,7 +195,7 @@ class Attachment {
         throw this.#mismatch(name, type, `the model gives ${declared.dtype}${formatShape(shape ?? [])}`)
     }
     this.#inputs.set(name, input)
-    this.#read.push(value)
+    this.#read.push({ name, type, value })
     return value
   }
 
@@ -234,8 +234,9 @@ class Attachment {
   /** Gradients must find their way from the loss to what it reads of the model. */
   #checkRules(loss: Value): void {
     const own = [...walkNodes(this.#model.graph)].filter(node => node.name.startsWith(`${LOSS}/`))
-    const way = nodesOnTheWay(own, this.#read, loss)
-    if (way.length === 0 && !this.#read.includes(loss))
+    const read = this.#read.map(({ value }) => value)
+    const way = nodesOnTheWay(own, read, loss)
+    if (way.length === 0 && !read.includes(loss))
       throw this.#error(
         `"${LOSS}" does not depend on what it reads of the model in a way that has a gradient`,
       )
@@ -253,6 +254,12 @@ class Attachment {
   }
 
   #write(op: Builder, names: readonly string[], outputs: readonly Value[]): WrittenObjective {
+    // Shapes that the model's file does not declare are known by now.
+    for (const { name, type, value } of this.#read) {
+      const shape = value.staticShape
+      if (shape && type.shape && !fitsShape(type.shape, shape))
+        throw this.#mismatch(name, type, `the model gives ${value.dtype}${formatShape(shape)}`)
+    }
     const scalars = outputs.map((value, i) => {
       const name = names[i]!
       if (sizeOf(value.shape) !== 1 || (name === LOSS && value.dtype !== 'float32')) {
