@@ -1,7 +1,7 @@
 /** What a person may ask of a fine-tuning run; everything but model, data and run folder has a default. */
 
 import type { BatchNormMode } from '../batchnorm/index.ts'
-import type { Augment } from '../data/index.ts'
+import type { Augment, Mix } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import type { LossKind } from './losses.ts'
@@ -17,6 +17,8 @@ export interface RunSettings {
   readonly loss: LossKind | 'auto'
   readonly labelSmoothing: number
   readonly ignoreIndex: number
+  /** Batches mixed by MixUp or CutMix; not, if absent. */
+  readonly mix?: Mix
   readonly batchNorm: 'train' | 'frozen'
   readonly bnMode: BatchNormMode
   readonly dropout: boolean

@@ -1,6 +1,6 @@
 /** Everything a run has open: model, data, training program, engine session. */
 
-import { BatchLoader, targetFor, type Dataset } from '../data/index.ts'
+import { BatchLoader, mixBatch, targetFor, type Dataset, type MixOptions } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
 import type { OutputKind, Task } from '../eval/metrics.ts'
@@ -13,7 +13,7 @@ import type { LossSpec } from './losses.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
-import { adaptTargets, chooseLoss, measureOf, takesValues } from './task.ts'
+import { adaptTargets, chooseLoss, measureOf, softened, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
 
 export interface TrainingSession {
@@ -26,6 +26,8 @@ export interface TrainingSession {
   readonly loss: LossSpec
   readonly measure: { readonly task: Task; readonly kind: OutputKind }
   readonly loader: BatchLoader
+  /** How training batches are mixed; null if they are not. */
+  readonly mixing: MixOptions | null
   readonly val: Dataset | null
   /** Training data without augmentation: what batch norms are recalibrated on. */
   readonly calibration: Dataset
@@ -52,7 +54,9 @@ export async function openSession(
   const info = { ...graph, logits: graph.logits }
   const loss = chooseLoss(settings, info, train)
   const { optimizer, batchNorm, dropout } = settings
-  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout })
+  const { mix } = settings
+  const trained = mix ? softened(loss) : loss
+  const training = buildProgram(graph, { loss: trained, optimizer, batchNorm, dropout })
   const trainer = await engine.openTrainer(training.program, threads === undefined ? {} : { threads })
   const measure = measureOf(loss, graph.activation)
   return {
@@ -65,6 +69,7 @@ export async function openSession(
     loss,
     measure,
     loader,
+    mixing: mix ? { mix, seed, classes: graph.logits.shape[1] ?? 0, transforms: transforms.train } : null,
     val,
     calibration: train,
     output: graph.output,
@@ -83,8 +88,9 @@ export async function* feedsFrom(
   for (let step = done; ;) {
     const epoch = Math.floor(step / loader.length)
     for await (const batch of loader.batches(epoch, step % loader.length, signal)) {
-      const feeds = bindInputs(batch.inputs, ports)
-      const targets = targetFor(batch.targets, graph.output, outputs)
+      const { inputs, targets: fields } = session.mixing ? mixBatch(batch, session.mixing) : batch
+      const feeds = bindInputs(inputs, ports)
+      const targets = targetFor(fields, graph.output, outputs)
       feeds.set(training.target.name, adaptTargets(targets, training.target))
       step++
       yield feeds

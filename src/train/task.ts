@@ -7,7 +7,7 @@ import type { Activation } from '../passes/index.ts'
 import type { StepInput } from '../runtime/program.ts'
 import { formatShape, sameShape, sizeOf } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { InputError } from '../util/errors.ts'
+import { InputError, UsageError } from '../util/errors.ts'
 import type { LossKind, LossSpec } from './losses.ts'
 
 export interface LossChoice {
@@ -55,6 +55,18 @@ function checkOutputs(logits: Value, axis: number, dataset: Dataset): void {
     throw new InputError(`model: cross-entropy needs logits [N,C,...], found ${logits.toString()}`)
   }
   checkClasses(dataset, outputs)
+}
+
+/** The loss of mixed batches: the same cross-entropy, of the probabilities that mixing makes of labels. */
+export function softened(loss: LossSpec): LossSpec {
+  if (loss.kind !== 'cross-entropy' || loss.targets === 'probabilities') {
+    throw new UsageError(
+      `--mixup, --cutmix: they need labels and --loss cross-entropy, the loss is ${loss.kind}`,
+      { cure: 'leave them out, or use data with one class a sample' },
+    )
+  }
+  const { ignoreIndex: _none, ...others } = loss
+  return { ...others, targets: 'probabilities' }
 }
 
 /** How evaluation measures: by what the model's own output holds. */
