@@ -2,6 +2,10 @@
 
 export * from './array-dataset.ts'
 export * from './array-targets.ts'
+export * from './augment/color-jitter.ts'
+export * from './augment/erasing.ts'
+export * from './augment/mix.ts'
+export * from './augment/rand-augment.ts'
 export * from './class-json.ts'
 export * from './dataset.ts'
 export * from './elements.ts'

@@ -1,7 +1,7 @@
 /** What a person may ask of a fine-tuning run; everything but model, data and run folder has a default. */
 
 import type { BatchNormMode } from '../batchnorm/index.ts'
-import type { Augment } from '../data/index.ts'
+import type { Augment, Mix } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import type { LossSettings } from './task.ts'
@@ -14,6 +14,8 @@ export type Select = 'swa' | 'best' | 'gate'
 /** What is trained, and what is made of it; goes into the plan as it is. */
 export interface RunSettings extends LossSettings {
   readonly optimizer: OptimizerSpec
+  /** Batches mixed by MixUp or CutMix; not, if absent. */
+  readonly mix?: Mix
   readonly batchNorm: 'train' | 'frozen'
   readonly bnMode: BatchNormMode
   readonly dropout: boolean

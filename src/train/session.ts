@@ -1,6 +1,6 @@
 /** Everything a run has open: model, data, training program, engine session. */
 
-import { BatchLoader, type Dataset } from '../data/index.ts'
+import { BatchLoader, mixBatch, type Dataset, type MixOptions } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
 import type { MeasuredOutput } from '../eval/task.ts'
@@ -8,13 +8,13 @@ import type { Engine, Trainer } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import type { Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { InputError } from '../util/errors.ts'
+import { InputError, UsageError } from '../util/errors.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
 import { resolveClassWeights } from './class-weights.ts'
 import type { LossGraph } from './loss-graph.ts'
-import { adaptTargets, chooseLosses, lossRequests, takesValues } from './task.ts'
+import { adaptTargets, chooseLosses, lossRequests, softened, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
 
 export interface TrainingSession {
@@ -27,6 +27,8 @@ export interface TrainingSession {
   /** The outputs that are measured, the first one as the main one; none where the loss is a graph. */
   readonly measured: readonly MeasuredOutput[]
   readonly loader: BatchLoader
+  /** How training batches are mixed; null if they are not. */
+  readonly mixing: MixOptions | null
   readonly val: Dataset | null
   /** Training data without augmentation: what batch norms are recalibrated on. */
   readonly calibration: Dataset
@@ -55,8 +57,11 @@ export async function openSession(
   const { terms, measured } = graph.ownLoss
     ? { terms: null, measured: [] }
     : chooseLosses(settings, graph.heads, outputs, train)
-  const { optimizer, batchNorm, dropout } = settings
-  const training = buildProgram(graph, { loss: terms, optimizer, batchNorm, dropout })
+  const { optimizer, batchNorm, dropout, mix } = settings
+  if (mix && !terms)
+    throw new UsageError('--mixup, --cutmix: they need --loss cross-entropy, the loss is a graph')
+  const loss = mix && terms ? softened(terms) : terms
+  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout })
   const trainer = await engine.openTrainer(training.program, threads === undefined ? {} : { threads })
   return {
     plan,
@@ -67,6 +72,9 @@ export async function openSession(
     trainer,
     measured,
     loader,
+    mixing: mix
+      ? { mix, seed, classes: graph.heads[0]!.logits.shape[1] ?? 0, transforms: transforms.train }
+      : null,
     val,
     calibration: train,
   }
@@ -102,9 +110,10 @@ export async function* feedsFrom(
   for (let step = done; ;) {
     const epoch = Math.floor(step / loader.length)
     for await (const batch of loader.batches(epoch, step % loader.length, signal)) {
-      const feeds = bindInputs(batch.inputs, ports)
+      const { inputs, targets } = session.mixing ? mixBatch(batch, session.mixing) : batch
+      const feeds = bindInputs(inputs, ports)
       for (const target of training.targets) {
-        const values = batch.targets.get(target.field ?? main)!
+        const values = targets.get(target.field ?? main)!
         feeds.set(target.name, adaptTargets(values, target))
       }
       step++

@@ -190,6 +190,22 @@ function isLabelled(info: OutputInfo, target: TargetField): boolean {
   return target.kind === 'class' || (target.dims.length > 0 && classAxis(info, target) !== null)
 }
 
+/** The losses of mixed batches: the same cross-entropy, of the probabilities that mixing makes of labels. */
+export function softened(terms: readonly LossTerm[]): readonly LossTerm[] {
+  return terms.map(term => {
+    const { loss } = term
+    const fits = loss.kind === 'cross-entropy' || loss.kind === 'focal'
+    if (!fits || loss.targets === 'probabilities') {
+      throw new UsageError(
+        `--mixup, --cutmix: they need labels and --loss cross-entropy, the loss is ${loss.kind}`,
+        { cure: 'leave them out, or use data with one class a sample' },
+      )
+    }
+    const { ignoreIndex: _none, ...others } = loss
+    return { ...term, loss: { ...others, targets: 'probabilities' } }
+  })
+}
+
 /** How evaluation measures the output of a head: by what it was trained for and what the model's own output holds. */
 function measureFor(loss: LossSpec, head: Head, target: TargetField): MeasuredOutput {
   const { output: name, activation, activationAxis: axis, outputShape, logits } = head

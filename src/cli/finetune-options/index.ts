@@ -17,7 +17,7 @@ import {
   type EngineArguments,
   type WeightArguments,
 } from '../options.ts'
-import { AUGMENT_OPTIONS, augmentOf, type AugmentArguments } from './augment.ts'
+import { AUGMENT_OPTIONS, augmentOf, mixOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
 import { OBJECTIVE_OPTIONS, objectiveOf, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
@@ -73,6 +73,7 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
       dropout: args.dropout,
       select: args.select,
       patterns: weightPatterns(args),
+      ...given({ mix: mixOf(args) }),
     },
     evalEvery: args.evalEvery,
     ...given({ val, lossGraph, threads: threads === undefined ? undefined : whole('--threads', threads) }),
