@@ -64,7 +64,7 @@ export class MemoryRun {
   async train(): Promise<void> {
     const { val } = this.#session
     if (val) this.start = await this.validate(await this.modelWith(new Map()), 'start', 0)
-    for (let done = 0; done < this.course.batches; ) done = await this.#runPhase(done)
+    for (let done = 0; done < this.course.batches;) done = await this.#runPhase(done)
   }
 
   /** Trains to the end of the phase that comes after so many batches; returns the batches done then. */
@@ -107,14 +107,13 @@ export class MemoryRun {
 
   /** Measures a model file on the validation data. */
   async validate(model: Uint8Array, what: string, step: number): Promise<Metrics> {
-    const { engine, plan, val, measure, output } = this.#session
+    const { engine, val, measured, graph } = this.#session
     const { signal, onEvent } = this.#context
     const file = await openModelBytes(model)
     const batches = evaluationBatches(this.#session, val!, signal)
     const metrics = await evaluateModel(engine, await inferenceSource(file, model), batches, {
-      ...measure,
-      output,
-      ignoreIndex: plan.settings.ignoreIndex,
+      measured,
+      loss: graph.ownLoss?.toMeasure ?? null,
       signal,
       onProgress: done =>
         onEvent({ kind: 'progress', label: `validate ${what}`, done, total: val!.length, unit: 'samples' }),

@@ -10,11 +10,11 @@ import type { NamedWeight } from './layer-levels.ts'
 /** Operators whose weights make a layer; others only add to one. */
 const LAYERS: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Einsum'])
 
-/** The names of the last layer's weights, and of those that match one of the patterns. */
+/** The names of the weights of each output's last layer, and of those that match one of the patterns. */
 export function headWeights(
   graph: Graph,
   weights: readonly NamedWeight[],
-  logits: Value,
+  logits: readonly Value[],
   also: readonly string[],
 ): Set<string> {
   checkPatterns(
@@ -35,11 +35,11 @@ export function headWeights(
 }
 
 /** The initializers between the logits and the last layers on each way back from them, those layers' own included. */
-function lastLayer(graph: Graph, logits: Value): Set<Value> {
+function lastLayer(graph: Graph, logits: readonly Value[]): Set<Value> {
   const changing = variableValues(graph)
   const found = new Set<Value>()
   const visited = new Set<Value>()
-  const pending = [logits]
+  const pending = [...logits]
   for (let value = pending.pop(); value; value = pending.pop()) {
     if (visited.has(value)) continue
     visited.add(value)

@@ -10,13 +10,13 @@ import type { Node } from '../ir/node.ts'
 import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
 import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
-import type { Program, StepInput } from '../runtime/program.ts'
+import type { Program } from '../runtime/program.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
 import { LOSS_SCALE, LossScaling, type LossScaleSpec } from './loss-scaling.ts'
-import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
 import { toMixedPrecision } from './mixed-precision.ts'
+import { writeObjective, type ObjectiveSpec, type TargetInput } from './objective.ts'
 import type { Optimizer } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
@@ -26,7 +26,7 @@ import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training
 import { writeUpdate, type UpdateOptions } from './update.ts'
 
 export interface ProgramOptions extends UpdateOptions {
-  readonly loss: LossSpec
+  readonly loss: ObjectiveSpec
   /** `train`: normalise by batch statistics and update the running ones; `frozen`: keep the model's statistics. */
   readonly batchNorm: 'train' | 'frozen'
   /** Whether Dropout nodes drop; the masks are step inputs, so that a step depends on nothing but its number. */
@@ -54,7 +54,8 @@ export interface TrainingProgram {
   scalarsAt(batch: number, lr: number): Map<string, Tensor>
   /** How the loss of mixed precision is scaled; null in float32. */
   readonly lossScale: LossScaleSpec | null
-  readonly target: StepInput
+  /** What the data's targets feed: one for each form in which a loss takes a target. */
+  readonly targets: readonly TargetInput[]
   readonly dropouts: readonly DropoutMask[]
 }
 
@@ -84,11 +85,8 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   poolBeforeRelu(graph, op)
 
   // 3. Loss, metrics, and the gradient of every parameter.
-  const logits = graph.outputs[0]!
-  const type = targetType(options.loss, logits)
-  const target = Value.typed(op.uniqueName('target'), type.dtype, type.shape)
-  const loss = writeLoss(op, options.loss, logits, target)
-  const correct = writeCorrect(op, options.loss, logits, target)
+  const objective = writeObjective(op, training, options.loss)
+  const { loss, targets } = objective
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
   const scaling = lossScalingOf(state, options)
   const share = op.full(loss.shape, 1 / (options.accumulate ?? 1), loss.dtype)
@@ -110,13 +108,14 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   const update = writeUpdate(state, parameters, weights, grads, { ...options, scaling })
 
   // 5. One graph of it all.
-  const metrics = new Map([
-    ['loss', loss],
-    ...(correct ? [['correct', correct] as const] : []),
-    ...update.metrics,
-  ])
+  const metrics = new Map([...objective.metrics, ...update.metrics])
   for (const [name, value] of metrics) value.name = op.uniqueName(name)
-  const inputs = [...training.inputs, target, ...update.inputs, ...dropouts.map(mask => mask.value)]
+  const inputs = [
+    ...training.inputs,
+    ...targets.map(({ value }) => value),
+    ...update.inputs,
+    ...dropouts.map(mask => mask.value),
+  ]
   const program = new Graph('training_step')
   program.inputs = [...state.inputs, ...inputs]
   program.outputs = [...state.outputs, ...metrics.values()]
@@ -140,7 +139,7 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
     scalarInputs: update.inputs.map(value => value.name),
     scalarsAt: update.scalarsAt,
     lossScale: scaling?.spec ?? null,
-    target: { name: target.name, dtype: target.dtype, shape: target.shape },
+    targets: targets.map(({ field, value: { name, dtype, shape } }) => ({ field, name, dtype, shape })),
     dropouts,
   }
 }

@@ -144,16 +144,15 @@ export class Training {
 
   /** Measures a model file on the validation data and logs it. */
   async validate(path: string, what: string, step: number): Promise<Metrics> {
-    const { engine, plan, val, measure, output } = this.#session
+    const { engine, val, measured, graph } = this.#session
     const { signal, onEvent } = this.#context
     const metrics = await evaluateModel(
       engine,
       await evaluationSource(path),
       evaluationBatches(this.#session, val!, signal),
       {
-        ...measure,
-        output,
-        ignoreIndex: plan.settings.ignoreIndex,
+        measured,
+        loss: graph.ownLoss?.toMeasure ?? null,
         threads: this.#options.threads,
         signal,
         onProgress: done =>

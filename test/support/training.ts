@@ -82,7 +82,7 @@ export async function openTraining(
       })
       const feeds = new Map([
         [graph.inputs[0]!.name, copy(input)],
-        [training.target.name, copy(target)],
+        [training.targets[0]!.name, copy(target)],
         ...named,
       ])
       const [metrics] = await trainer.steps([feeds])

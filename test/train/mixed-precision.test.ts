@@ -73,7 +73,8 @@ for (const [name, open] of ENGINES) {
         const end = await stateOf(run, 'theta')
         const { segments } = run.training.parameters
         const expected = segments.flatMap(({ name }) => run.tensors.get(`steps/param/${name}`)!.toNumbers())
-        const norm = (values: readonly number[]) => Math.hypot(...values.map((value, i) => value - expected[i]!))
+        const norm = (values: readonly number[]) =>
+          Math.hypot(...values.map((value, i) => value - expected[i]!))
         const error = norm(end) / norm(start)
         assert.ok(error <= 2 * autocast.parameters + ROUNDING, `parameters are off by ${error} of their way`)
       })
@@ -145,7 +146,7 @@ test('a transformer: ten steps of AdamW stay close to float32, on the CPU and in
         const x = Float32Array.from({ length: 4 * 8 * 32 }, () => 2 * random.float() - 1)
         const feeds = new Map([
           ['x', Tensor.of('float32', [4, 8, 32], x)],
-          [training.target.name, Tensor.of('int64', [4], [0n, 1n, 2n, 3n])],
+          [training.targets[0]!.name, Tensor.of('int64', [4], [0n, 1n, 2n, 3n])],
           ...training.scalarsAt(step, 1e-3),
         ])
         const [metrics] = await trainer.steps([feeds])
@@ -204,7 +205,7 @@ test('gradients are added up over batches with one scale, and a step of them is 
     for (let batch = 1; batch <= 4; batch++) {
       const feeds = new Map([
         [graph.inputs[0]!.name, row(tensors.get('steps/input')!, 0)],
-        [training.target.name, row(tensors.get('steps/target')!, 0)],
+        [training.targets[0]!.name, row(tensors.get('steps/target')!, 0)],
         ...training.scalarsAt(batch, 0.01),
       ])
       const [metrics] = await trainer.steps([feeds])
@@ -317,7 +318,7 @@ test("Adam's bias corrections count the steps that were made, not those that wer
       for (let step = 1; step < 60; step++) {
         const feeds = new Map([
           [run.graph.inputs[0]!.name, row(inputs, 0)],
-          [run.training.target.name, row(targets, 0)],
+          [run.training.targets[0]!.name, row(targets, 0)],
           ...run.training.scalarsAt(step, lr),
         ])
         await run.trainer.steps([feeds])

@@ -113,7 +113,7 @@ async function work(folder: string): Promise<void> {
   say({ peakMb: peakMb(), build, nodes: lowered.graph.nodes.length } satisfies Ready)
 
   const batch = [...stored.inputs, stored.target].map(tensor => {
-    const name = tensor === stored.target ? training.target.name : tensor.name
+    const name = tensor === stored.target ? training.targets[0]!.name : tensor.name
     return { ...tensor, name, bytes: new Uint8Array(readFileSync(join(folder, `${tensor.name}.bin`))) }
   })
   const feeds = () =>

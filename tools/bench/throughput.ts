@@ -112,7 +112,7 @@ async function work(folder: string): Promise<void> {
     const batch = await feed.next()
     return new Map([
       ...described.map((tensor, i) => {
-        const name = tensor === stored.target ? training.target.name : tensor.name
+        const name = tensor === stored.target ? training.targets[0]!.name : tensor.name
         return [name, new Tensor(tensor.dtype, tensor.shape, batch[i]!)] as const
       }),
       // The scalars of plain SGD are the same at every step.
