@@ -73,7 +73,8 @@ async function compare(exporter: string, about: Answers['open']): Promise<Row | 
       if (worst(best) <= TOLERANCE || best.missing.length > 0) break
     }
     const { rows, missing, extra, torch: torchError, reference, seed } = best!
-    const failed = missing.length > 0 ? `no gradient for ${missing.length}: ${missing.slice(0, 3).join(', ')}` : null
+    const failed =
+      missing.length > 0 ? `no gradient for ${missing.length}: ${missing.slice(0, 3).join(', ')}` : null
     const above = rows.filter(row => row.error > TOLERANCE)
     return {
       ...base,
@@ -110,7 +111,10 @@ async function times(opened: Opened, variant: string): Promise<{ oursMs: number;
     sides[0].push(await opened.step(batch))
     sides[1].push((await torch.ask('step', { variant })).ms)
   }
-  const [oursMs, torchMs] = sides.map(values => Number(median(values.slice(WARM_UP)).toPrecision(4))) as [number, number]
+  const [oursMs, torchMs] = sides.map(values => Number(median(values.slice(WARM_UP)).toPrecision(4))) as [
+    number,
+    number,
+  ]
   return { oursMs, torchMs }
 }
 
@@ -127,7 +131,15 @@ async function main(): Promise<void> {
     try {
       about = await torch.ask('open', { name })
     } catch (error) {
-      report({ name, exporter: '-', parameters: 0, nodes: 0, operators: [], ok: false, message: messageOf(error) })
+      report({
+        name,
+        exporter: '-',
+        parameters: 0,
+        nodes: 0,
+        operators: [],
+        ok: false,
+        message: messageOf(error),
+      })
       continue
     }
     for (const exporter of options.exporters.split(',')) {

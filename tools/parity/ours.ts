@@ -1,7 +1,8 @@
 /** Our side of a comparison: the gradients of an exported model, through the product's own training program. */
 
 import { Tensor } from '../../src/tensor/tensor.ts'
-import type { Engine, Feeds, Trainer } from '../../src/runtime/engine.ts'
+import type { Model } from '../../src/ir/graph.ts'
+import type { Engine, Feeds } from '../../src/runtime/engine.ts'
 import { loadModel, openSafetensors } from '../../src/serde/index.ts'
 import { initialState } from '../../src/train/initial-state.ts'
 import { prepareTraining } from '../../src/train/prepare.ts'
@@ -10,8 +11,10 @@ import { buildProgram } from '../../src/train/program.ts'
 /** The velocity of SGD after its first step is the gradient itself. */
 const VELOCITY = 'momentum'
 
+/** Of the timed steps. */
+const LEARNING_RATE = 1e-4
+
 export interface Opened {
-  readonly trainer: Trainer
   readonly buildMs: number
   /** The gradient of every trained weight, by its name in the file. */
   gradients(feeds: Feeds): Promise<Map<string, Tensor>>
@@ -19,7 +22,7 @@ export interface Opened {
   close(): Promise<void>
 }
 
-/** Builds the training step of an exported model for a batch: mean square of output minus target, plain statistics. */
+/** Builds the training step of an exported model for a batch: mean square of output minus target. */
 export async function openOurs(
   engine: Engine,
   path: string,
@@ -28,13 +31,24 @@ export async function openOurs(
 ): Promise<Opened> {
   const started = performance.now()
   const file = await loadModel(path)
-  const target = batch.get('target')!
-  const shapes = new Map([...batch].filter(([name]) => name !== 'target').map(([name, { dims }]) => [name, dims]))
-  const used = new Map([...shapes].filter(([name]) => file.model.graph.feeds.some(input => input.name === name)))
-  const [first] = used.values()
-  const graph = await prepareTraining(engine, file.model, {
-    batchSize: first?.[0] ?? target.dims[0]!,
-    inputShapes: used,
+  try {
+    return await openTraining(engine, file.model, batch, { ...options, started })
+  } finally {
+    await file.close()
+  }
+}
+
+async function openTraining(
+  engine: Engine,
+  model: Model,
+  batch: Feeds,
+  options: { readonly statistics: 'batch' | 'running'; readonly threads: number; readonly started: number },
+): Promise<Opened> {
+  const feeds = model.graph.feeds.map(input => input.name)
+  const shapes = feeds.map(name => [name, batch.get(name)!.dims] as const)
+  const graph = await prepareTraining(engine, model, {
+    batchSize: batch.get('target')!.dims[0]!,
+    inputShapes: new Map(shapes),
     attach: 'output',
   })
   const training = buildProgram(graph, {
@@ -44,32 +58,28 @@ export async function openOurs(
     dropout: false,
   })
   const trainer = await engine.openTrainer(training.program, { threads: options.threads })
-  const buildMs = performance.now() - started
+  const buildMs = performance.now() - options.started
   const state = await initialState(graph, training)
-  const fed = (feeds: Feeds, lr: number) =>
+  const fed = (tensors: Feeds, lr: number) =>
     new Map([
-      ...[...used.keys()].map(name => [name, copyOf(feeds.get(name)!)] as const),
-      [training.target.name, copyOf(feeds.get('target')!)] as const,
+      ...feeds.map(name => [name, copyOf(tensors.get(name)!)] as const),
+      [training.target.name, copyOf(tensors.get('target')!)] as const,
       [training.scalarInputs[0]!, Tensor.scalar('float32', lr)] as const,
     ])
   return {
-    trainer,
     buildMs,
-    async gradients(feeds) {
+    async gradients(tensors) {
       await trainer.writeState(state)
-      await trainer.steps([fed(feeds, 0)])
+      await trainer.steps([fed(tensors, 0)])
       const velocity = (await trainer.readState()).get(VELOCITY)!
       return training.parameters.unpack(velocity.view() as Float32Array)
     },
-    async step(feeds) {
+    async step(tensors) {
       const begin = performance.now()
-      await trainer.steps([fed(feeds, 1e-4)])
+      await trainer.steps([fed(tensors, LEARNING_RATE)])
       return performance.now() - begin
     },
-    async close() {
-      await trainer.close()
-      await file.close()
-    },
+    close: () => trainer.close(),
   }
 }
 

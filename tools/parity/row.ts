@@ -40,7 +40,8 @@ export const HEADER = cells(TITLES)
 
 /** The row as text; a failure ends in its message. */
 export function line(row: Row, verbose: boolean): string {
-  const number = (value: number | undefined, text: (value: number) => string) => (value === undefined ? '-' : text(value))
+  const number = (value: number | undefined, text: (value: number) => string) =>
+    value === undefined ? '-' : text(value)
   const ratio = row.oursMs && row.torchMs ? row.oursMs / row.torchMs : undefined
   const shown = cells([
     row.name,
@@ -58,7 +59,8 @@ export function line(row: Row, verbose: boolean): string {
     row.message ?? '',
     row.extra && row.extra.length > 0 ? `also trained: ${row.extra.slice(0, 3).join(', ')}` : '',
     ...(verbose || !row.ok ? (row.above ?? []) : []).map(
-      ({ tensor, error, torch }) => `\n    ${tensor}: ${error.toExponential(1)} (PyTorch's float32: ${torch.toExponential(1)})`,
+      ({ tensor, error, torch }) =>
+        `\n    ${tensor}: ${error.toExponential(1)} (PyTorch's float32: ${torch.toExponential(1)})`,
     ),
   ]
   return `${shown}  ${notes.filter(note => note !== '').join(' ')}`
