@@ -195,6 +195,7 @@ const rows: readonly Row[] = [
     title: 'masks and sine tables are constants, learned tables are not',
     weights: {
       mask: floats([1, 1, 2, 2], [0, -1e9, 0, 0]),
+      window: floats([2, 2], [0, -100, -100, 0]),
       keep: floats([4], [0, 1, 1, 0]),
       zeros: floats([4], [0, 0, 0, 0]),
       sines: sineTable(16, 4),
@@ -203,7 +204,8 @@ const rows: readonly Row[] = [
     },
     nodes: [
       ['Conv', ['x', 'w'], ['h']],
-      ['Add', ['h', 'mask'], ['a']],
+      ['Add', ['h', 'mask'], ['m']],
+      ['Add', ['m', 'window'], ['a']],
       ['Mul', ['a', 'keep'], ['b']],
       ['Add', ['b', 'zeros'], ['c']],
       ['Add', ['c', 'sines'], ['d']],
@@ -211,10 +213,11 @@ const rows: readonly Row[] = [
     ],
     expected: [
       'mask: constant, mask in Add "Add_1"',
-      'keep: constant, mask in Mul "Mul_2"',
-      'zeros: parameter, per-channel operand of Add "Add_3"',
-      'sines: constant, sine table in Add "Add_4"',
-      'learned: parameter, table in Add "Add_5"',
+      'window: constant, mask in Add "Add_2"',
+      'keep: constant, mask in Mul "Mul_3"',
+      'zeros: parameter, per-channel operand of Add "Add_4"',
+      'sines: constant, sine table in Add "Add_5"',
+      'learned: parameter, table in Add "Add_6"',
       'w: parameter, weight of Conv "Conv_0"',
     ],
   },
