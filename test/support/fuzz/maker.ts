@@ -55,7 +55,7 @@ export class Maker {
     return list[this.random.integer(list.length)]!
   }
 
-  shape(rank = this.int(0, 4)): number[] {
+  shape(rank = this.one([0, 1, 2, 2, 3, 3, 4, 4])): number[] {
     return Array.from({ length: rank }, () => this.int(1, 4))
   }
 
