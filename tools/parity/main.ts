@@ -72,7 +72,7 @@ async function compare(exporter: string, about: Answers['open']): Promise<Row | 
       if (!best || worst(found) < worst(best)) best = found
       if (worst(best) <= TOLERANCE || best.missing.length > 0) break
     }
-    const { rows, missing, extra, torch: torchError, reference, seed } = best!
+    const { rows, missing, extra, torch: torchError, reference, seed, unreached } = best!
     const failed =
       missing.length > 0 ? `no gradient for ${missing.length}: ${missing.slice(0, 3).join(', ')}` : null
     const above = rows.filter(row => row.error > TOLERANCE)
@@ -82,6 +82,7 @@ async function compare(exporter: string, about: Answers['open']): Promise<Row | 
       ok: failed === null && above.length === 0,
       tensors: rows.length,
       zeros: rows.filter(row => row.zero).length,
+      unreached,
       error: rows[0]?.error ?? 0,
       tensor: rows[0]?.tensor ?? '',
       torchError,
@@ -93,7 +94,8 @@ async function compare(exporter: string, about: Answers['open']): Promise<Row | 
     }
   } catch (error) {
     const { nodes = 0, operators = [] } = exported ?? {}
-    return { ...base, nodes, operators, ok: false, message: messageOf(error) }
+    const message = exported ? messageOf(error) : `PyTorch: ${messageOf(error).split('\n')[0]!.slice(0, 160)}`
+    return { ...base, nodes, operators, ok: false, message }
   } finally {
     await opened?.close()
   }
@@ -150,10 +152,12 @@ async function main(): Promise<void> {
     }
   }
   await torch.close()
-  const good = new Set(results.map(row => row.name))
-  for (const row of results) if (!row.ok) good.delete(row.name)
+  const made = results.filter(row => row.nodes > 0)
+  const [good, all] = [made.filter(row => row.ok), made].map(rows => new Set(rows.map(row => row.name)))
+  const failed = new Set(made.filter(row => !row.ok).map(row => row.name))
   console.log(
-    `${results.filter(row => row.ok).length} of ${results.length} exports at parity; ${good.size} of ${new Set(results.map(row => row.name)).size} architectures by every exporter`,
+    `${made.filter(row => row.ok).length} of ${made.length} exports at parity (${results.length - made.length} more could not be exported): ` +
+      `${good!.size} of ${all!.size} architectures by an exporter, ${all!.size - failed.size} by every one`,
   )
 }
 

@@ -14,6 +14,7 @@ export interface Row {
   /** Compared parameter tensors, and those of them whose gradient is zero in exact arithmetic. */
   readonly tensors?: number
   readonly zeros?: number
+  readonly unreached?: number
   /** The worst relative error and its tensor; the worst of PyTorch's own float32 gradients against the same reference. */
   readonly error?: number
   readonly tensor?: string

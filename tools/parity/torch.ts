@@ -26,6 +26,8 @@ export interface Answers {
     /** The worst error of PyTorch's own float32 gradients. */
     readonly torch: number
     readonly reference: 'float64' | 'float32'
+    /** Parameters that PyTorch finds no gradient for: the main output does not depend on them. */
+    readonly unreached: number
   }
   step: { readonly ms: number }
 }
