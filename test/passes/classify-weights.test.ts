@@ -222,6 +222,27 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    title: 'frequencies of a position encoding are constants, with an activation they are parameters',
+    weights: {
+      frequencies: floats([4], [1, 0.3, 0.1, 0.03]),
+      positions: floats([4, 1], [0, 1, 2, 3]),
+      learned: randoms([4]),
+    },
+    nodes: [
+      ['Mul', ['positions', 'frequencies'], ['angles']],
+      ['Cos', ['angles'], ['waves']],
+      ['Relu', ['x'], ['h']],
+      ['Mul', ['h', 'waves'], ['rotated']],
+      ['Mul', ['rotated', 'learned'], ['fourier']],
+      ['Sin', ['fourier'], ['y']],
+    ],
+    expected: [
+      'frequencies: constant, frequencies of a sine table in Mul "Mul_3"',
+      'positions: constant, frequencies of a sine table in Mul "Mul_3"',
+      'learned: parameter, per-channel operand of Mul "Mul_4"',
+    ],
+  },
+  {
     title: 'tables, slopes, sizes, paddings and limits',
     weights: {
       table: randoms([10, 4]),

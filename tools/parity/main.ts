@@ -85,6 +85,7 @@ async function compare(exporter: string, about: Answers['open']): Promise<Row | 
       unreached,
       error: rows[0]?.error ?? 0,
       tensor: rows[0]?.tensor ?? '',
+      strictError: Math.max(0, ...rows.map(row => row.strict)),
       torchError,
       above: above.slice(0, 8),
       extra,

@@ -90,9 +90,9 @@ function copyOf(tensor: Tensor): Tensor {
 
 /** The batch that PyTorch's side wrote. */
 export async function readBatch(path: string): Promise<Map<string, Tensor>> {
-  const { tensors, close } = await openSafetensors(path)
+  const file = await openSafetensors(path)
   const batch = new Map<string, Tensor>()
-  for (const [name, tensor] of tensors) batch.set(name, await tensor.load())
-  await close()
+  for (const [name, tensor] of file.tensors) batch.set(name, await tensor.load())
+  await file.close()
   return batch
 }

@@ -18,6 +18,8 @@ export interface Row {
   /** The worst relative error and its tensor; the worst of PyTorch's own float32 gradients against the same reference. */
   readonly error?: number
   readonly tensor?: string
+  /** The worst error without the floor under small tensors. */
+  readonly strictError?: number
   readonly torchError?: number
   readonly reference?: 'float64' | 'float32'
   /** The batch that was compared. */
@@ -30,8 +32,19 @@ export interface Row {
   readonly message: string | null
 }
 
-const WIDTHS = [40, 11, 5, 8, 9, 9, 7, 6, 4] as const
-const TITLES = ['architecture', 'exporter', 'nodes', 'params', 'error', "torch's", 'build', 'step', 'seed']
+const WIDTHS = [40, 11, 5, 8, 9, 9, 9, 7, 6, 4] as const
+const TITLES = [
+  'architecture',
+  'exporter',
+  'nodes',
+  'params',
+  'error',
+  'no floor',
+  "torch's",
+  'build',
+  'step',
+  'seed',
+]
 
 function cells(values: readonly string[]): string {
   return values.map((value, i) => (i < 2 ? value.padEnd(WIDTHS[i]!) : value.padStart(WIDTHS[i]!))).join(' ')
@@ -50,6 +63,7 @@ export function line(row: Row, verbose: boolean): string {
     String(row.nodes),
     `${(row.parameters / 1e6).toFixed(2)}M`,
     number(row.error, value => value.toExponential(1)),
+    number(row.strictError, value => value.toExponential(1)),
     number(row.torchError, value => value.toExponential(1)),
     number(row.buildMs, value => `${(value / 1000).toFixed(1)}s`),
     number(ratio, value => `${value.toFixed(2)}x`),

@@ -35,6 +35,9 @@ export interface Answers {
 export interface TensorError {
   readonly tensor: string
   readonly error: number
+  /** The error without the floor under small tensors. */
+  readonly strict: number
+  /** The error of PyTorch's own float32 gradient. */
   readonly torch: number
   readonly zero: boolean
 }
