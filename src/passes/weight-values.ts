@@ -12,10 +12,10 @@ async function numbersOf(tensor: Tensor): Promise<number[] | null> {
   return (await tensor.load()).toNumbers()
 }
 
-/** From this number down it switches something off (shifted windows of Swin have -100); nothing learned is as large. */
-const SWITCHED_OFF = -100
+/** Above this magnitude a negative number switches something off; nothing learned is as large. */
+const SWITCHED_OFF = -1e3
 
-/** Both of 0 and 1, or both of 0 and a number that switches off, and nothing else. */
+/** Both of 0 and 1, or both of 0 and minus "infinity", and nothing else. */
 export async function isMask(tensor: Tensor): Promise<boolean> {
   const seen = new Set<number>()
   for (const value of (await numbersOf(tensor)) ?? []) {

@@ -195,7 +195,6 @@ const rows: readonly Row[] = [
     title: 'masks and sine tables are constants, learned tables are not',
     weights: {
       mask: floats([1, 1, 2, 2], [0, -1e9, 0, 0]),
-      window: floats([2, 2], [0, -100, -100, 0]),
       keep: floats([4], [0, 1, 1, 0]),
       zeros: floats([4], [0, 0, 0, 0]),
       sines: sineTable(16, 4),
@@ -204,8 +203,7 @@ const rows: readonly Row[] = [
     },
     nodes: [
       ['Conv', ['x', 'w'], ['h']],
-      ['Add', ['h', 'mask'], ['m']],
-      ['Add', ['m', 'window'], ['a']],
+      ['Add', ['h', 'mask'], ['a']],
       ['Mul', ['a', 'keep'], ['b']],
       ['Add', ['b', 'zeros'], ['c']],
       ['Add', ['c', 'sines'], ['d']],
@@ -213,11 +211,10 @@ const rows: readonly Row[] = [
     ],
     expected: [
       'mask: constant, mask in Add "Add_1"',
-      'window: constant, mask in Add "Add_2"',
-      'keep: constant, mask in Mul "Mul_3"',
-      'zeros: parameter, per-channel operand of Add "Add_4"',
-      'sines: constant, sine table in Add "Add_5"',
-      'learned: parameter, table in Add "Add_6"',
+      'keep: constant, mask in Mul "Mul_2"',
+      'zeros: parameter, per-channel operand of Add "Add_3"',
+      'sines: constant, sine table in Add "Add_4"',
+      'learned: parameter, table in Add "Add_5"',
       'w: parameter, weight of Conv "Conv_0"',
     ],
   },
