@@ -7,7 +7,7 @@ import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
-import { isFilledWith, isMask, isSineTable } from './weight-values.ts'
+import { isFilledWith, isMask, isProgression, isSineTable } from './weight-values.ts'
 import type { WeightUse } from './weight-uses.ts'
 
 export type WeightRole = 'parameter' | 'buffer' | 'constant'
@@ -144,6 +144,7 @@ async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise
     return judge('buffer', 'mean of a decomposed batch normalization in', node)
   if (await isMask(tensor)) return judge('constant', 'mask in', node)
   if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
+  if (perChannel && (await isProgression(tensor))) return judge('constant', 'steady progression in', node)
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
 }
 
