@@ -7,7 +7,7 @@ import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
-import { isFilledWith, isMask, isSineTable } from './weight-values.ts'
+import { isFilledWith, isMask, isProgression, isSineTable } from './weight-values.ts'
 import type { WeightUse } from './weight-uses.ts'
 
 export type WeightRole = 'parameter' | 'buffer' | 'constant'
@@ -100,6 +100,9 @@ async function isPartOfGroupNorm(tensor: Tensor, { node, index }: WeightUse): Pr
   return node.input(0).producer?.opType === 'Reshape' && (await isFilledWith(tensor, index === 1 ? 1 : 0))
 }
 
+/** Weights alone go through these where positions are encoded (rotary, Fourier), of which nothing is learned. */
+const WAVES: ReadonlySet<string> = new Set(['Sin', 'Cos'])
+
 type Uses = ReadonlyMap<Value, readonly Use[]>
 
 /** Judges one use of a float weight; `uses` are those of the whole graph. Elements are read only where they tell. */
@@ -107,6 +110,8 @@ export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Prom
   const { node, index } = use
   if (node.domain === ONNX_DOMAIN) {
     if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
+    if (use.path.some(step => WAVES.has(step.opType)))
+      return judge('constant', 'frequencies of a sine table in', node)
     if (await isPartOfGroupNorm(tensor, use)) return judge('constant', 'fills a place in', node)
     const known = INPUT_ROLES[node.opType]?.[index]
     if (known) {
@@ -139,6 +144,7 @@ async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise
     return judge('buffer', 'mean of a decomposed batch normalization in', node)
   if (await isMask(tensor)) return judge('constant', 'mask in', node)
   if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
+  if (perChannel && (await isProgression(tensor))) return judge('constant', 'steady progression in', node)
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
 }
 

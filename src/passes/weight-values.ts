@@ -61,3 +61,26 @@ export async function isSineTable(tensor: Tensor): Promise<boolean> {
   }
   return turning > 0
 }
+
+/** As far as float32 holds a progression, and the elements that make one no accident. */
+const STEADY = 1e-5
+const LONG = 8
+
+/**
+ * Whether eight elements or more climb or fall by one difference or one factor: positions, the slopes of ALiBi, the
+ * frequencies of rotary embeddings. Learned numbers do not.
+ */
+export async function isProgression(tensor: Tensor): Promise<boolean> {
+  const values = await numbersOf(tensor)
+  if (!values || values.length < LONG) return false
+  const steps = values.slice(1).map((value, i) => value - values[i]!)
+  const factors = values.slice(1).map((value, i) => value / values[i]!)
+  return isSteady(steps, 0) || isSteady(factors, 1)
+}
+
+/** Whether all numbers are the first one, which is not `idle`. */
+function isSteady(numbers: readonly number[], idle: number): boolean {
+  const first = numbers[0]!
+  const close = (number: number) => Math.abs(number - first) <= STEADY * Math.abs(first)
+  return Math.abs(first - idle) > STEADY && numbers.every(close)
+}
