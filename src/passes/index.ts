@@ -10,10 +10,12 @@ export { applyObserved, constantValues, type Observations } from './fold-constan
 export { redirectReads, removeIdentities } from './identities.ts'
 export { toInferenceForm } from './inference-form.ts'
 export { inlineBranches } from './inline-branches.ts'
+export { inlineFunctions } from './inline-functions.ts'
 export { joinPads } from './join-pads.ts'
 export {
   constantTensor,
   liftConstants,
+  modelTensors,
   tensorOf,
   weightOrigins,
   type WeightOrigin,
@@ -25,7 +27,10 @@ export { raiseOpset } from './raise-opset.ts'
 export { refuseQuantized } from './refuse-quantized.ts'
 export { replaceNodes, type NodeForm, type NodeForms } from './replace-nodes.ts'
 export { computedShapes, fixedBatchSize, rebatch } from './rebatch.ts'
+export { isSequenceOperator, resolveSequences } from './resolve-sequences.ts'
 export { setBatchSize } from './set-batch-size.ts'
 export { keepsElements, sourceOf } from './sources.ts'
+export { otherFloats, toFloat32 } from './to-float32.ts'
+export { keptLoop, unrollLoops } from './unroll-loops.ts'
 export { verify } from './verify.ts'
 export type { WeightRole } from './weight-roles.ts'

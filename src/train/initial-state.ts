@@ -1,5 +1,6 @@
-/** The state that a training run starts from: the model's own weights, and zeros for the optimizer. */
+/** The state that a training run starts from: the model's own weights in float32, and zeros for the optimizer. */
 
+import { toFloat32Tensor } from '../tensor/convert.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { FlatLayout } from './flat.ts'
 import type { TrainedWeight, TrainingGraph } from './prepare.ts'
@@ -24,6 +25,9 @@ export function vector(values: Float32Array): Tensor {
 }
 
 async function packed(layout: FlatLayout, weights: readonly TrainedWeight[]): Promise<Tensor> {
-  const byName = new Map(weights.map(({ name, tensor }) => [name, tensor]))
+  const wanted = new Set(layout.segments.map(({ name }) => name))
+  const byName = new Map<string, Tensor>()
+  for (const { name, tensor } of weights)
+    if (wanted.has(name)) byName.set(name, await toFloat32Tensor(tensor))
   return vector(await layout.pack(name => byName.get(name)))
 }
