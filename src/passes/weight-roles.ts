@@ -1,5 +1,6 @@
 /** What a weight is, judged by one of its uses. */
 
+import { DTYPES, dtypeOfOnnx } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import type { Use } from '../ir/topology.ts'
@@ -22,7 +23,7 @@ type InputRoles = Readonly<Record<number, readonly [WeightRole, string]>>
 
 const weightAndBias: InputRoles = { 1: ['parameter', 'weight'], 2: ['parameter', 'bias'] }
 const scaleAndBias: InputRoles = { 1: ['parameter', 'scale'], 2: ['parameter', 'bias'] }
-const table: InputRoles = { 0: ['parameter', 'table'] }
+const table: InputRoles = { 0: ['parameter', 'table'], 1: ['constant', 'positions'] }
 const recurrent: InputRoles = {
   1: ['parameter', 'weight'],
   2: ['parameter', 'recurrent weight'],
@@ -102,9 +103,28 @@ async function isPartOfGroupNorm(tensor: Tensor, { node, index }: WeightUse): Pr
 
 type Uses = ReadonlyMap<Value, readonly Use[]>
 
+/** A float weight and its name, which tells where exporters keep PyTorch's. */
+export interface NamedTensor {
+  readonly name: string
+  readonly tensor: Tensor
+}
+
+/** Last parts of PyTorch's names of learned numbers: `blocks.0.act.scale`, `logit_scale`, `skipinit_gain`. */
+const LEARNED_NAME = /(^|[._])(weight|bias|scale|gamma|beta|alpha|gain|temperature|tau)$/
+
+/**
+ * Whether a name is one that a module gives to what it learns; numbers that an exporter writes for itself are called
+ * `val_6`, `onnx::Mul_12` or `/layer/Constant_output_0`.
+ */
+function hasLearnedName({ name }: NamedTensor): boolean {
+  return LEARNED_NAME.test(name)
+}
+
 /** Judges one use of a float weight; `uses` are those of the whole graph. Elements are read only where they tell. */
-export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+  const { tensor } = weight
   const { node, index } = use
+  if (use.path.some(becomesInteger)) return judge('constant', 'made whole numbers for', node)
   if (node.domain === ONNX_DOMAIN) {
     if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
     if (await isPartOfGroupNorm(tensor, use)) return judge('constant', 'fills a place in', node)
@@ -113,22 +133,30 @@ export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Prom
       const fixed = known[1] === 'table' && (await isSineTable(tensor))
       return fixed ? judge('constant', 'sine table of', node) : judge(known[0], `${known[1]} of`, node)
     }
-    if (ELEMENTWISE.has(node.opType)) return judgeOperand(tensor, use, uses)
+    if (ELEMENTWISE.has(node.opType)) return judgeOperand(weight, use, uses)
   }
   return tensor.size === 1
     ? judge('constant', 'single number in', node)
     : judge('parameter', 'operand of', node)
 }
 
+/** A Cast to an integer type: what is learned stays a float. */
+function becomesInteger(node: Node): boolean {
+  if (node.opType !== 'Cast' || node.domain !== ONNX_DOMAIN) return false
+  return !DTYPES[dtypeOfOnnx(node.int('to', 1), node.label)].float
+}
+
 function judge(role: WeightRole, what: string, node: Node): Judgement {
   return { role, reason: `${what} ${node.label}` }
 }
 
-async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+  const { tensor } = weight
   const { node } = use
   if (tensor.size === 1) {
-    return isBiasOfOneChannel(tensor, use)
-      ? judge('parameter', 'bias in', node)
+    if (isBiasOfOneChannel(tensor, use)) return judge('parameter', 'bias in', node)
+    return hasLearnedName(weight) && !isPreprocessing(use)
+      ? judge('parameter', 'learned number in', node)
       : judge('constant', 'single number in', node)
   }
   const perChannel = tensor.dims.filter(dim => dim > 1).length === 1
@@ -138,8 +166,18 @@ async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise
   if (perChannel && isMean(use, uses))
     return judge('buffer', 'mean of a decomposed batch normalization in', node)
   if (await isMask(tensor)) return judge('constant', 'mask in', node)
+  if (!perChannel && !hasLearnedName(weight) && (await isEmptyMask(tensor, use, uses))) {
+    return judge('constant', 'mask that hides nothing in', node)
+  }
   if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
+}
+
+/** An attention mask of an example without padding: ones to multiply by, or zeros to add before a Softmax. */
+async function isEmptyMask(tensor: Tensor, { node }: WeightUse, uses: Uses): Promise<boolean> {
+  if (node.opType === 'Mul') return isFilledWith(tensor, 1)
+  const feedsSoftmax = (uses.get(node.output(0)) ?? []).some(next => next.node.opType === 'Softmax')
+  return node.opType === 'Add' && feedsSoftmax && (await isFilledWith(tensor, 0))
 }
 
 /** The operand that an elementwise node combines the weight with. */
