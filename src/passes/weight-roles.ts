@@ -8,7 +8,7 @@ import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
-import { isFilledWith, isMask, isSineTable } from './weight-values.ts'
+import { isFilledWith, isMask, isRepetitive, isSineTable, isUniform } from './weight-values.ts'
 import type { WeightUse } from './weight-uses.ts'
 
 export type WeightRole = 'parameter' | 'buffer' | 'constant'
@@ -130,8 +130,12 @@ export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses):
     if (await isPartOfGroupNorm(tensor, use)) return judge('constant', 'fills a place in', node)
     const known = INPUT_ROLES[node.opType]?.[index]
     if (known) {
-      const fixed = known[1] === 'table' && (await isSineTable(tensor))
-      return fixed ? judge('constant', 'sine table of', node) : judge(known[0], `${known[1]} of`, node)
+      if (known[1] === 'table' && (await isSineTable(tensor))) return judge('constant', 'sine table of', node)
+      const made =
+        ['matrix', 'weight'].includes(known[1]) && !hasLearnedName(weight) && (await isRepetitive(tensor))
+      return made
+        ? judge('constant', `numbers that repeat, as ${known[1]} of`, node)
+        : judge(known[0], `${known[1]} of`, node)
     }
     if (ELEMENTWISE.has(node.opType)) return judgeOperand(weight, use, uses)
   }
@@ -173,11 +177,11 @@ async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Pr
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
 }
 
-/** An attention mask of an example without padding: ones to multiply by, or zeros to add before a Softmax. */
+/** An attention mask of an example without padding: ones to multiply by, or one number to add before a Softmax. */
 async function isEmptyMask(tensor: Tensor, { node }: WeightUse, uses: Uses): Promise<boolean> {
   if (node.opType === 'Mul') return isFilledWith(tensor, 1)
   const feedsSoftmax = (uses.get(node.output(0)) ?? []).some(next => next.node.opType === 'Softmax')
-  return node.opType === 'Add' && feedsSoftmax && (await isFilledWith(tensor, 0))
+  return node.opType === 'Add' && feedsSoftmax && (await isUniform(tensor))
 }
 
 /** The operand that an elementwise node combines the weight with. */

@@ -4,6 +4,7 @@ import type { BatchNormMode } from '../batchnorm/index.ts'
 import type { Augment } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
+import type { HeadOptions } from './head.ts'
 import type { LossKind } from './losses.ts'
 import type { OptimizerSpec } from './optimizers.ts'
 import type { ScheduleSpec } from './schedules.ts'
@@ -26,7 +27,7 @@ export interface RunSettings {
   readonly output?: string
 }
 
-export interface FinetuneOptions {
+export interface FinetuneOptions extends HeadOptions {
   readonly model: string
   readonly data: string
   /** Validation data; by default a part of `data`: its own validation split, or a held-out share. */

@@ -18,6 +18,7 @@ import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
+import { planHead, type HeadPlan } from './head.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
@@ -47,6 +48,8 @@ export interface FinetunePlan {
   readonly schedule: SchedulePlan
   readonly evalEvery: number
   readonly settings: RunSettings
+  /** A fresh classifier; absent where the model keeps its own. */
+  readonly head?: HeadPlan
 }
 
 export interface PlannedRun {
@@ -88,6 +91,7 @@ export function resolvePlan(
       cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
     })
   }
+  const head = planHead(model, train, options, options.settings.output)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
@@ -115,6 +119,7 @@ export function resolvePlan(
     ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
     settings: options.settings,
+    ...(head ? { head } : {}),
   }
 }
 

@@ -48,7 +48,10 @@ for (const name of readdirSync(out).sort()) {
       if (isMade) derived++
       else wrong++
       // Weights of layers into which an exporter folded something are trained as they are.
-      if (!isMade || !/^(weight|bias|matrix) of (Conv|MatMul|Gemm)/.test(info.reason)) {
+      if (
+        !isMade ||
+        (known.parameter < 0.5 && !/^(weight|bias|matrix) of (Conv|MatMul|Gemm)/.test(info.reason))
+      ) {
         console.log(`${isMade ? 'derived?' : 'wrong   '} ${remark} (share ${known.parameter.toFixed(2)})`)
       }
     }

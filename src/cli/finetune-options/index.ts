@@ -19,6 +19,7 @@ import {
 } from '../options.ts'
 import { AUGMENT_OPTIONS, augmentOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
+import { HEAD_OPTIONS, headOf, type HeadArguments } from './head.ts'
 import { OBJECTIVE_OPTIONS, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
 import { SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
@@ -29,6 +30,7 @@ export const FINETUNE_OPTIONS = {
   ...AUGMENT_OPTIONS,
   ...TRAINING_OPTIONS,
   ...OBJECTIVE_OPTIONS,
+  ...HEAD_OPTIONS,
   ...WEIGHT_OPTIONS,
   ...SWA_OPTIONS,
   ...RUN_OPTIONS,
@@ -44,6 +46,7 @@ export interface FinetuneArguments
     AugmentArguments,
     TrainingArguments,
     ObjectiveArguments,
+    HeadArguments,
     SwaArguments,
     WeightArguments,
     RunArguments,
@@ -59,6 +62,7 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     data,
     dataOptions: dataOptions(args),
     augment: augmentOf(args),
+    ...headOf(args),
     run: args.run ?? join('runs', basename(model).replace(/\.onnx$/, '')),
     epochs: inRange('--epochs', args.epochs, 0, Infinity),
     batchSize: whole('--batch-size', args.batchSize),
