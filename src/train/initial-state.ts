@@ -1,5 +1,6 @@
-/** The state that a training run starts from: the model's own weights, and zeros for optimizer and gradients. */
+/** The state that a training run starts from: the model's own weights in float32, and zeros for optimizer and gradients. */
 
+import { toFloat32Tensor } from '../tensor/convert.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { FlatLayout } from './flat.ts'
 import { initialScaler, LOSS_SCALE, SCALER } from './loss-scaling.ts'
@@ -33,6 +34,9 @@ export function vector(values: Float32Array): Tensor {
 }
 
 async function packed(layout: FlatLayout, weights: readonly TrainedWeight[]): Promise<Tensor> {
-  const byName = new Map(weights.map(({ name, tensor }) => [name, tensor]))
+  const wanted = new Set(layout.segments.map(({ name }) => name))
+  const byName = new Map<string, Tensor>()
+  for (const { name, tensor } of weights)
+    if (wanted.has(name)) byName.set(name, await toFloat32Tensor(tensor))
   return vector(await layout.pack(name => byName.get(name)))
 }

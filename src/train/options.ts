@@ -4,6 +4,7 @@ import type { BatchNormMode } from '../batchnorm/index.ts'
 import type { Augment, Mix } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
+import type { HeadOptions } from './head.ts'
 import type { LossSettings } from './task.ts'
 import type { OptimizerSpec } from './optimizers.ts'
 import type { ScheduleSpec } from './schedules.ts'
@@ -29,7 +30,7 @@ export interface RunSettings extends LossSettings, Partial<TrainingSettings> {
   readonly patterns: WeightPatterns
 }
 
-export interface FinetuneOptions {
+export interface FinetuneOptions extends HeadOptions {
   readonly model: string
   readonly data: string
   /** Validation data; by default a part of `data`: its own validation split, or a held-out share. */

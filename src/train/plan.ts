@@ -19,6 +19,7 @@ import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
+import { planHead, type HeadPlan } from './head.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
@@ -53,6 +54,8 @@ export interface FinetunePlan extends WeightPlan {
   readonly settings: RunSettings & TrainingSettings
   /** The ONNX file of a loss of one's own. */
   readonly lossGraph: { readonly path: string; readonly sha256: string } | null
+  /** A fresh classifier; absent where the model keeps its own. */
+  readonly head?: HeadPlan
 }
 
 export interface PlannedRun {
@@ -115,6 +118,7 @@ export async function resolvePlan(
 ): Promise<FinetunePlan> {
   const settings = { ...DEFAULT_TRAINING, ...options.settings }
   checkSettings(settings, val !== null)
+  const head = planHead(model, train, options, settings.output)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
@@ -147,6 +151,7 @@ export async function resolvePlan(
       path: lossGraph.path,
       sha256: createHash('sha256').update(lossGraph.bytes).digest('hex'),
     },
+    ...(head ? { head } : {}),
     ...(await planWeightsOf(model, settings, headSteps)),
   }
 }

@@ -21,7 +21,7 @@ import { loadState, rewind, saveState, type Pending, type Progress, type RunFold
 import { describeMetrics, scoreOf } from '../eval/score.ts'
 import { evaluationBatches, feedsFrom, stepInputs, type TrainingSession } from './session.ts'
 import { ACCUMULATED, THETA } from './state-writer.ts'
-import { weightsOfState, writeModelWith, writeSnapshot, type Weights } from './weights.ts'
+import { narrowWeights, weightsOfState, writeModelWith, writeSnapshot, type Weights } from './weights.ts'
 
 /** State is saved at least this often, so that a kill costs little. */
 const SAVE_INTERVAL_MS = 60_000
@@ -69,7 +69,11 @@ export class Training {
     context: FinetuneContext,
   ): Promise<Training> {
     const { graph, training, trainer, file } = session
-    const shared = { segments: training.parameters.segments, fingerprint: await graphFingerprint(file.model) }
+    const shared = {
+      segments: training.parameters.segments,
+      fingerprint: await graphFingerprint(file.model),
+      narrow: narrowWeights(graph),
+    }
     const saved = await loadState(run)
     const progress = saved?.progress ?? NEW_RUN
     if (saved && saved.damaged.length > 0) {

@@ -20,6 +20,7 @@ import {
 import { AUGMENT_OPTIONS, augmentOf, mixOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
 import { GROUP_OPTIONS, groupsOf, type GroupArguments } from './groups.ts'
+import { HEAD_OPTIONS, headOf, type HeadArguments } from './head.ts'
 import { OBJECTIVE_OPTIONS, objectiveOf, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
 import { comparisonOf, SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
@@ -37,6 +38,7 @@ export const FINETUNE_OPTIONS = {
   ...AUGMENT_OPTIONS,
   ...TRAINING_OPTIONS,
   ...OBJECTIVE_OPTIONS,
+  ...HEAD_OPTIONS,
   ...WEIGHT_OPTIONS,
   ...GROUP_OPTIONS,
   ...SWA_OPTIONS,
@@ -53,6 +55,7 @@ export interface FinetuneArguments
     AugmentArguments,
     TrainingArguments,
     ObjectiveArguments,
+    HeadArguments,
     SwaArguments,
     WeightArguments,
     GroupArguments,
@@ -70,6 +73,7 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     data,
     dataOptions: dataOptions(args),
     augment: augmentOf(args),
+    ...headOf(args),
     run: args.run ?? join('runs', basename(model).replace(/\.onnx$/, '')),
     epochs: inRange('--epochs', args.epochs, 0, Infinity),
     batchSize: whole('--batch-size', args.batchSize),
