@@ -87,3 +87,15 @@ export function averageMatrix(axis: WindowAxis, countIncludePad: boolean): AxisM
   }
   return matrix
 }
+
+/** Sums over windows along one axis: row `o` holds 1 at the inputs of window `o`. */
+export function sumMatrix(axis: WindowAxis): AxisMatrix {
+  const matrix = axisMatrix(axis.output, axis.input)
+  for (let o = 0; o < axis.output; o++) {
+    for (let k = 0; k < axis.kernel; k++) {
+      const i = o * axis.stride + k * axis.dilation - axis.begin
+      if (i >= 0 && i < axis.input) matrix.data[o * axis.input + i] = 1
+    }
+  }
+  return matrix
+}

@@ -2,8 +2,9 @@
 
 import type { Builder } from '../../ir/builder.ts'
 import type { Value } from '../../ir/value.ts'
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { sizeOf } from '../../tensor/shape.ts'
-import { broadcasting, type GradientRule, type RuleTable } from '../rule.ts'
+import { broadcasting, expanded, type GradientRule, type RuleTable } from '../rule.ts'
 import { range, scale } from './common.ts'
 
 /** Y = α A' B' + β C, where A' is A or its transpose. */
@@ -65,4 +66,5 @@ function transposed(op: Builder, x: Value): Value {
 export const linalgRules: RuleTable = {
   Gemm: broadcasting(Gemm),
   MatMul: broadcasting(MatMul),
+  Einsum: expanded(EXPANSIONS.Einsum),
 }

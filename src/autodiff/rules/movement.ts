@@ -1,9 +1,11 @@
 /** Gradients of operators that move, copy or drop elements: each is the transpose of a selection. */
 
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { normalizeAxis } from '../../tensor/shape.ts'
+import { Tensor } from '../../tensor/tensor.ts'
 import { UnsupportedError } from '../../util/errors.ts'
 import { constantTensor } from '../context.ts'
-import { broadcasting, rule, type GradientRule, type RuleTable } from '../rule.ts'
+import { broadcasting, expanded, rule, type GradientRule, type RuleTable } from '../rule.ts'
 import { range, zerosLike } from './common.ts'
 
 /** The output has the input's elements in the same order. Further inputs (shape, axes) have no gradient. */
@@ -98,6 +100,24 @@ const CumSum: GradientRule = ({ op, node, dy }) => {
   return [op.one('CumSum', [dy, node.input(1)], { shape: dy.shape }, attributes), null]
 }
 
+/** The same elements once more in the opposite order. */
+const ReverseSequence: GradientRule = ({ op, node, dy }) => {
+  const [time, batch] = [node.int('time_axis', 0), node.int('batch_axis', 1)]
+  const attributes = { time_axis: time, batch_axis: batch }
+  return [op.one('ReverseSequence', [dy, node.input(1)], { shape: dy.shape }, attributes), null]
+}
+
+/** y[i] = start + i · delta; the limit only ends the row. */
+const Range: GradientRule = context => {
+  const { op, dy } = context
+  const places = op.constant(Tensor.of(dy.dtype, dy.shape, range(dy.shape[0]!)))
+  return [
+    context.needs(0) ? op.ReduceSum(dy, [0], false) : null,
+    null,
+    context.needs(2) ? op.ReduceSum(op.Mul(dy, places), [0], false) : null,
+  ]
+}
+
 export const movementRules: RuleTable = {
   Identity: rule(({ dy }) => [dy]),
   Cast: rule(Cast),
@@ -117,4 +137,7 @@ export const movementRules: RuleTable = {
   DepthToSpace: rule(DepthToSpace),
   SpaceToDepth: rule(SpaceToDepth),
   CumSum: rule(CumSum),
+  ReverseSequence: rule(ReverseSequence),
+  Compress: expanded(EXPANSIONS.Compress),
+  Range: rule(Range),
 }

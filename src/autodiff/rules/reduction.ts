@@ -53,11 +53,24 @@ const extremum = reduction(({ op, x, y, dy, axes }) => {
   return op.Mul(chosen, op.Div(dy, op.ReduceSum(chosen, axes)))
 })
 
+/**
+ * The product of the other elements. With p, the product of what is not zero: p / x where there are no zeros, p at the only
+ * zero, and 0 elsewhere.
+ */
+const product = reduction(({ op, x, dy, axes }) => {
+  const zero = op.Equal(x, op.scalarLike(x, 0))
+  const isZero = op.Cast(zero, x.dtype)
+  const nonzero = op.Where(zero, op.scalarLike(x, 1), x)
+  const others = op.Div(op.Mul(dy, op.ReduceProd(nonzero, axes)), nonzero)
+  return gate(op, op.Equal(op.ReduceSum(isZero, axes), isZero), others)
+})
+
 export const reductionRules: RuleTable = {
   ReduceSum: reduction(({ dy }) => dy),
   ReduceMean: reduction(({ op, dy, count }) => scale(op, dy, 1 / count)),
   ReduceMax: extremum,
   ReduceMin: extremum,
+  ReduceProd: product,
   ReduceSumSquare: reduction(({ op, x, dy }) => op.Mul(x, scale(op, dy, 2))),
   ReduceL1: reduction(({ op, x, dy }) => op.Mul(sign(op, x), dy)),
   // x / y, and 0 where the norm is 0
