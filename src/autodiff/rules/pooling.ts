@@ -2,7 +2,7 @@
 
 import type { Value } from '../../ir/value.ts'
 import { applyAlongAxis, sumMatrix, transposed } from '../../ops/axis-matrix.ts'
-import { lpWindow } from '../../ops/expansions/pooling.ts'
+import { lpPool, lpWindow } from '../../ops/expansions/pooling.ts'
 import { sizeOf } from '../../tensor/shape.ts'
 import { poolWindow } from '../../ops/window.ts'
 import { averagePoolGrad, maxPoolGrad } from '../composites.ts'
@@ -41,9 +41,9 @@ const GlobalMaxPool: GradientRule = ({ op, node, dy }) => {
  * y = (Σ |x|ᵖ)^(1/p): dx = sign(x) · |x|^(p−1) · Σ dy · y^(1−p) over the windows that hold x; windows of zeros give nothing.
  * `spread` adds those up.
  */
-function lpGrad(context: RuleContext, spread: (dy: Value) => Value): Value {
+function lpGrad(context: RuleContext, y: Value, spread: (dy: Value) => Value): Value {
   const { op, node, dy } = context
-  const [x, y] = [node.input(0), node.output(0)]
+  const x = node.input(0)
   const p = node.int('p', 2)
   if (p === 1) return op.Mul(sign(op, x), spread(dy))
   const power = p === 2 ? y : op.Pow(y, op.scalarLike(y, p - 1))
@@ -52,12 +52,17 @@ function lpGrad(context: RuleContext, spread: (dy: Value) => Value): Value {
   return op.Mul(op.Mul(x, op.Pow(op.Abs(x), op.scalarLike(x, p - 2))), whole)
 }
 
+/**
+ * With ceil_mode y is computed again: ONNX Runtime's shape inference counts windows that its kernel leaves out, and then
+ * refuses what combines y with anything.
+ */
 const LpPool: GradientRule = context => {
   const { op, node } = context
-  const axes = lpWindow(node).map((axis, i) => ({ axis: i + 2, matrix: transposed(sumMatrix(axis)) }))
-  return [
-    lpGrad(context, dy => axes.reduce((dx, { axis, matrix }) => applyAlongAxis(op, dx, axis, matrix), dy)),
-  ]
+  const y = node.int('ceil_mode', 0) === 0 ? node.output(0) : lpPool(op, node)
+  const window = lpWindow(node)
+  const spread = (dy: Value) =>
+    window.reduce((dx, axis, i) => applyAlongAxis(op, dx, i + 2, transposed(sumMatrix(axis))), dy)
+  return [lpGrad(context, y, spread)]
 }
 
 /** Back from where the elements were put. */
@@ -73,6 +78,6 @@ export const poolingRules: RuleTable = {
   GlobalAveragePool: rule(GlobalAveragePool),
   GlobalMaxPool: rule(GlobalMaxPool),
   LpPool: rule(LpPool),
-  GlobalLpPool: rule(context => [lpGrad(context, dy => dy)]),
+  GlobalLpPool: rule(context => [lpGrad(context, context.node.output(0), dy => dy)]),
   MaxUnpool: rule(MaxUnpool),
 }

@@ -29,7 +29,7 @@ export function lpWindow(node: Node): Window {
 }
 
 /** Sums over windows are one matrix for each axis. */
-export const lpPool: Expansion = (op, node) => {
+export function lpPool(op: Builder, node: Node): Value {
   const window = lpWindow(node)
   const sum = (powers: Value) =>
     window.reduce((y, axis, i) => applyAlongAxis(op, y, i + 2, sumMatrix(axis)), powers)
