@@ -1,4 +1,4 @@
-/** Gradient of Resize, nearest and linear: the transposed interpolation matrix along each resized axis. */
+/** Gradient of Resize in every mode: the transposed interpolation matrix along each resized axis. */
 
 import { applyAlongAxis, transposed } from '../../ops/axis-matrix.ts'
 import { resizeMatrices } from '../../ops/resize.ts'
