@@ -29,6 +29,7 @@ export const NON_DIFFERENTIABLE: ReadonlySet<string> = new Set([
   'Hardmax',
   'NonMaxSuppression',
   'NonZero',
+  'Range',
   // Steps: the derivative is zero almost everywhere.
   'Ceil',
   'Floor',

@@ -2,7 +2,6 @@
 
 import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { normalizeAxis } from '../../tensor/shape.ts'
-import { Tensor } from '../../tensor/tensor.ts'
 import { UnsupportedError } from '../../util/errors.ts'
 import { constantTensor } from '../context.ts'
 import { broadcasting, expanded, rule, type GradientRule, type RuleTable } from '../rule.ts'
@@ -107,17 +106,6 @@ const ReverseSequence: GradientRule = ({ op, node, dy }) => {
   return [op.one('ReverseSequence', [dy, node.input(1)], { shape: dy.shape }, attributes), null]
 }
 
-/** y[i] = start + i · delta; the limit only ends the row. */
-const Range: GradientRule = context => {
-  const { op, dy } = context
-  const places = op.constant(Tensor.of(dy.dtype, dy.shape, range(dy.shape[0]!)))
-  return [
-    context.needs(0) ? op.ReduceSum(dy, [0], false) : null,
-    null,
-    context.needs(2) ? op.ReduceSum(op.Mul(dy, places), [0], false) : null,
-  ]
-}
-
 export const movementRules: RuleTable = {
   Identity: rule(({ dy }) => [dy]),
   Cast: rule(Cast),
@@ -139,5 +127,4 @@ export const movementRules: RuleTable = {
   CumSum: rule(CumSum),
   ReverseSequence: rule(ReverseSequence),
   Compress: expanded(EXPANSIONS.Compress),
-  Range: rule(Range),
 }

@@ -73,8 +73,12 @@ function labelsOf(node: Node, inputs: readonly Value[]): { operands: Labels[]; o
 /** One label for each axis, where an ellipsis stands for `hidden` axes: `.1` is the last but one of them. */
 function spelledOut(term: string, hidden: number): Labels {
   const [before, after] = term.split('...') as [string, string?]
-  if (after === undefined) return [...before]
-  return [...before, ...Array.from({ length: hidden }, (_, i) => `.${hidden - 1 - i}`), ...after]
+  if (after === undefined) return Array.from(before)
+  return [
+    ...Array.from(before),
+    ...Array.from({ length: hidden }, (_, i) => `.${hidden - 1 - i}`),
+    ...Array.from(after),
+  ]
 }
 
 function isHidden(label: string): boolean {

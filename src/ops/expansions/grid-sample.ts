@@ -51,10 +51,13 @@ function isAligned(node: Node): boolean {
  * step as PyTorch does it, since a point that falls on an element has a neighbour on one side or the other.
  */
 function denormalized(op: Builder, at: Value, size: number, aligned: boolean): Value {
-  const [one, half, length] = [1, 0.5, aligned ? size - 1 : size].map(k => op.scalarLike(at, k)) as Value[]
-  const from = op.Add(at, one!)
-  if (aligned) return op.Mul(op.Mul(from, half!), length!)
-  return op.Mul(op.Sub(op.Mul(from, length!), one!), half!)
+  const [one, half, length] = [1, 0.5, aligned ? size - 1 : size].map(k => op.scalarLike(at, k)) as [
+    Value,
+    Value,
+    Value,
+  ]
+  const from = op.Add(at, one)
+  return aligned ? op.Mul(op.Mul(from, half), length) : op.Mul(op.Sub(op.Mul(from, length), one), half)
 }
 
 /** A tap whose index is a whole number that may be outside. */

@@ -85,14 +85,6 @@ export const movementRows: readonly GradRow[] = [
   { op: 'Compress', inputs: [[2, 3], condition(1, 0, 0, 1, 1)] },
   { op: 'Compress', attributes: { axis: -1 }, inputs: [[2, 3], condition(1, 0, 1)] },
   { op: 'Compress', attributes: { axis: 0 }, inputs: [[3, 2, 2], condition(0, 1)] },
-  {
-    op: 'Range',
-    inputs: [
-      { shape: [], domain: [0, 0.1] },
-      { shape: [], values: [3], constant: true },
-      { shape: [], domain: [0.8, 0.9] },
-    ],
-  },
 
   { op: 'Slice', inputs: [[4, 5], ...slice([1, 2], [3, 4])] },
   { op: 'Slice', inputs: [[4, 5], ...slice([1], [INT64_MAX], [1])] },

@@ -1,6 +1,7 @@
 /** Reading between elements, and putting images together. */
 
 import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowering/index.ts'
+import type { Attributes } from '../../../src/ir/builder.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
 import { constants, type GradRow, type InputSpec } from '../../support/grad-row.ts'
 
@@ -9,8 +10,15 @@ const lower: GradRow['lower'] = graph => lowerComposites(graph, COMPOSITE_LOWERI
 /** Points inside and outside, none at an element or half-way between two. */
 const grid = (shape: Shape): InputSpec => ({ shape, domain: [-1.6, 1.6] })
 
-const gridSample = (attributes: GradRow['attributes'], opset = 20): GradRow[] => [
-  { op: 'GridSample', attributes, inputs: [[2, 3, 4, 5], grid([2, 3, 2, 2])], opset },
+const gridSample = (attributes: Attributes, opset = 20): GradRow[] => [
+  {
+    op: 'GridSample',
+    attributes,
+    inputs: [[2, 3, 4, 5], grid([2, 3, 2, 2])],
+    opset,
+    // onnxruntime has the older versions in float32 only.
+    dtype: opset < 20 ? 'float32' : 'float64',
+  },
 ]
 
 const rois: InputSpec = {
@@ -20,13 +28,13 @@ const rois: InputSpec = {
 }
 const images: InputSpec = { shape: [3], dtype: 'int64', values: [1, 0, 1] }
 
-const roiAlign = (attributes: GradRow['attributes']): GradRow => ({
+const roiAlign = (attributes: Attributes): GradRow => ({
   op: 'RoiAlign',
   attributes: { output_height: 2, output_width: 3, sampling_ratio: 2, ...attributes },
   inputs: [[2, 3, 6, 7], rois, images],
 })
 
-const deformConv = (inputs: GradRow['inputs'], attributes: GradRow['attributes']): GradRow => ({
+const deformConv = (inputs: GradRow['inputs'], attributes: Attributes): GradRow => ({
   op: 'DeformConv',
   attributes,
   inputs,
@@ -55,7 +63,7 @@ export const samplingRows: readonly GradRow[] = [
   roiAlign({ mode: 'max', sampling_ratio: 1 }),
   deformConv([[1, 2, 4, 5], [3, 2, 2, 2], moved([1, 8, 3, 4])], {}),
   deformConv(
-    [[2, 4, 5, 4], [4, 2, 3, 2], moved([2, 24, 2, 3]), [4], { shape: [2, 12, 2, 3], domain: [0, 1] }],
+    [[2, 4, 5, 4], [4, 2, 3, 2], moved([2, 24, 2, 4]), [4], { shape: [2, 12, 2, 4], domain: [0, 1] }],
     { group: 2, offset_group: 2, strides: [2, 1], pads: [0, 1, 1, 0], dilations: [1, 1] },
   ),
   {
@@ -67,7 +75,7 @@ export const samplingRows: readonly GradRow[] = [
   {
     op: 'Col2Im',
     attributes: { strides: [2, 1], dilations: [1, 2], pads: [1, 0, 0, 1] },
-    inputs: [[1, 12, 8], constants(5, 4), constants(3, 2)],
+    inputs: [[1, 12, 6], constants(5, 4), constants(3, 2)],
     dtype: 'float32',
     lower,
   },
