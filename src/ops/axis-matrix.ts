@@ -54,6 +54,13 @@ export function applyAlongAxis(op: Builder, x: Value, axis: number, matrix: Axis
   return op.Reshape(op.MatMul(constant(op, x, matrix), flat), shape)
 }
 
+/** One map for each axis of x; the smallest result first, so that later products are smaller. */
+export function applyAlongAxes(op: Builder, x: Value, matrices: readonly AxisMatrix[]): Value {
+  const order = matrices.map((matrix, axis) => ({ matrix, axis, ratio: matrix.rows / matrix.columns }))
+  order.sort((a, b) => a.ratio - b.ratio)
+  return order.reduce((y, { matrix, axis }) => applyAlongAxis(op, y, axis, matrix), x)
+}
+
 /** The number of neighbours when every row sums its own run of that many columns (nearest upsampling, transposed). */
 function blockSum(matrix: AxisMatrix): number | null {
   const { rows, columns, data } = matrix
