@@ -45,7 +45,7 @@ const MatMul: GradientRule = context => {
   const batch = node.output(0).shape.slice(0, Math.max(a.rank, b.rank, 2) - 2)
 
   if (b.rank <= 2) {
-    const rows = sizeOf(a.shape) / k
+    const rows = sizeOf(a.shape.slice(0, -1))
     const dy = op.Reshape(context.dy, [rows, n])
     const da = () => op.Reshape(op.Gemm(dy, columnsOf(b), { transB: true }), a.shape)
     const db = () => op.Reshape(op.Gemm(op.Reshape(a, [rows, k]), dy, { transA: true }), b.shape)

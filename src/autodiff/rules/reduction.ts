@@ -25,10 +25,9 @@ function reduction(gradient: (reduced: Reduced) => Value): RuleEntry {
     const x = node.input(0)
     const none = node.inputs.slice(1).map(() => null)
     const given = node.inputs[1] ? context.constant(1) : []
-    // Without axes all are reduced, or none (the operator is the identity) if the attribute says so.
-    if (given.length === 0 && node.int('noop_with_empty_axes', 0) !== 0) return [context.dy, ...none]
-    const axes =
-      given.length === 0 ? range(x.rank) : given.map(axis => normalizeAxis(axis, x.rank, node.label))
+    // Without axes all are reduced, or none if the attribute says so: then every element is a group of its own.
+    const all = node.int('noop_with_empty_axes', 0) === 0 ? range(x.rank) : []
+    const axes = given.length === 0 ? all : given.map(axis => normalizeAxis(axis, x.rank, node.label))
     const kept = keepShape(x.shape, axes)
     const y = node.output(0)
     const dx = gradient({

@@ -12,6 +12,8 @@ const lpPoolByConv: NodeForm = (op, node) => {
   const x = node.input(0)
   if (x.dtype !== 'float32') return null
   const window = poolWindow(node)
+  // Windows with gaps between them may begin inside the input, which Conv does not know.
+  if (window.some(axis => Math.min(axis.begin, axis.end) < 0)) return null
   const kernel = window.map(axis => axis.kernel)
   const ones = op.constant(Tensor.of('float32', [1, 1, ...kernel], new Array<number>(sizeOf(kernel)).fill(1)))
   const y = node.output(0).shape
@@ -29,6 +31,6 @@ function exact(window: Window): Window {
 
 export const poolingForms: NodeForms = {
   GlobalLpPool: [EXPANSIONS.GlobalLpPool],
-  LpPool: [lpPoolByConv],
+  LpPool: [lpPoolByConv, EXPANSIONS.LpPool],
   MaxUnpool: [EXPANSIONS.MaxUnpool],
 }
