@@ -12,6 +12,8 @@ import { normalizationRules } from './normalization.ts'
 import { poolingRules } from './pooling.ts'
 import { reductionRules } from './reduction.ts'
 import { resizeRules } from './resize.ts'
+import { samplingRules } from './sampling.ts'
+import { scatteringRules } from './scattering.ts'
 import { softmaxRules } from './softmax.ts'
 import { windowRules } from './window.ts'
 
@@ -28,5 +30,7 @@ export const RULES: RuleTable = {
   ...reductionRules,
   ...softmaxRules,
   ...indexingRules,
+  ...scatteringRules,
+  ...samplingRules,
   ...lossRules,
 }

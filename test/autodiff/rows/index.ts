@@ -12,6 +12,8 @@ import { normalizationRows } from './normalization.ts'
 import { poolingRows } from './pooling.ts'
 import { reductionRows } from './reduction.ts'
 import { resizeRows } from './resize.ts'
+import { samplingRows } from './sampling.ts'
+import { scatteringRows } from './scattering.ts'
 import { softmaxRows } from './softmax.ts'
 
 export const GRAD_ROWS: readonly GradRow[] = [
@@ -26,5 +28,7 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...reductionRows,
   ...softmaxRows,
   ...indexingRows,
+  ...scatteringRows,
+  ...samplingRows,
   ...lossRows,
 ]
