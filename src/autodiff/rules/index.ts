@@ -10,6 +10,7 @@ import { lossRules } from './loss.ts'
 import { movementRules } from './movement.ts'
 import { normalizationRules } from './normalization.ts'
 import { poolingRules } from './pooling.ts'
+import { recurrentRules } from './recurrent/index.ts'
 import { reductionRules } from './reduction.ts'
 import { resizeRules } from './resize.ts'
 import { softmaxRules } from './softmax.ts'
@@ -28,5 +29,6 @@ export const RULES: RuleTable = {
   ...reductionRules,
   ...softmaxRules,
   ...indexingRules,
+  ...recurrentRules,
   ...lossRules,
 }

@@ -10,6 +10,7 @@ import { lossRows } from './loss.ts'
 import { movementRows } from './movement.ts'
 import { normalizationRows } from './normalization.ts'
 import { poolingRows } from './pooling.ts'
+import { recurrentRows } from './recurrent.ts'
 import { reductionRows } from './reduction.ts'
 import { resizeRows } from './resize.ts'
 import { softmaxRows } from './softmax.ts'
@@ -26,5 +27,6 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...reductionRows,
   ...softmaxRows,
   ...indexingRows,
+  ...recurrentRows,
   ...lossRows,
 ]
