@@ -10,7 +10,7 @@ import type { GradientRule, RuleContext, RuleEntry, RuleTable } from './rule.ts'
 
 /** The key of a node's operator in a rule table: `Relu`, `com.microsoft.Gelu`. */
 export function operatorKey(node: Node): string {
-  return node.domain === ONNX_DOMAIN ? node.opType : `${node.domain}.${node.opType}`
+  return node.key
 }
 
 /** The elements of an initializer or of the output of a Constant node; null for any other value. */
@@ -23,9 +23,17 @@ export class NodeContext implements RuleContext {
   readonly op: Builder
   readonly node: Node
   readonly grads: readonly (Value | null)[]
+  readonly pullBack: RuleContext['pullBack']
   readonly #active: ReadonlySet<Value>
 
-  constructor(op: Builder, node: Node, grads: readonly (Value | null)[], active: ReadonlySet<Value>) {
+  constructor(
+    op: Builder,
+    node: Node,
+    grads: readonly (Value | null)[],
+    active: ReadonlySet<Value>,
+    pullBack: RuleContext['pullBack'],
+  ) {
+    this.pullBack = pullBack
     this.op = op
     this.node = node
     this.grads = grads

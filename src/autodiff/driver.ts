@@ -73,7 +73,9 @@ export function pullBack(
     if (grads.every(grad => grad === null)) continue
     const found = ruleFor(options.rules, node, options.opset)
     builder.within(`${nameOf(node)}_grad`, () => {
-      const context = new NodeContext(builder, node, grads, active)
+      const context = new NodeContext(builder, node, grads, active, (inner, innerSeeds, innerTargets) =>
+        pullBack(builder, inner, innerSeeds, innerTargets, { ...options, unreached: 'zero' }),
+      )
       const returned = found.rule(context)
       const results = node.inputs.map((input, i) => {
         invariant(returned[i] !== undefined, `${describe(node, found)} returned ${returned.length} gradients`)

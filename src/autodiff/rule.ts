@@ -22,6 +22,15 @@ export interface RuleContext {
   readonly dy: Value
   /** Whether the gradient of input `index` is wanted; a rule may return null for the others, and should where it saves work. */
   needs(index: number): boolean
+  /**
+   * Gradients through nodes that the rule wrote on the tape, in order: of the sum over `seeds` of <value, seed> by each
+   * target.
+   */
+  pullBack(
+    nodes: readonly Node[],
+    seeds: ReadonlyMap<Value, Value>,
+    targets: readonly Value[],
+  ): ReadonlyMap<Value, Value>
   /** The elements of an input that is constant at import time (axes, pads, sizes); throws, naming the node, if it is not. */
   constant(index: number): number[]
 }

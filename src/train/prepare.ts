@@ -13,12 +13,14 @@ import {
   constantValues,
   findBatchNorms,
   findLogits,
+  FUSIONS,
   fixedBatchSize,
   inlineBranches,
   liftConstants,
   raiseOpset,
   rebatch,
   refuseQuantized,
+  replaceNodes,
   setBatchSize,
   type Activation,
   type BatchNormSite,
@@ -107,7 +109,8 @@ export async function prepareTraining(
   const logits = chooseEnd(model, options)
   model.graph.outputs = [logits.value]
 
-  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
+  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch. Operators
+  // that stand for several others become those.
   const variable = [
     ...parameters.map(({ value }) => value),
     ...batchNorms.flatMap(site => [site.mean, site.variance]),
@@ -122,6 +125,7 @@ export async function prepareTraining(
   if (open)
     throw new UnsupportedError(`model: the shape of ${open.toString()} is not known on a batch of the data`)
   checkReshapes(model)
+  replaceNodes(model.graph, FUSIONS)
   const used = new Set(model.graph.nodes.flatMap(node => node.inputs))
   return {
     model,

@@ -4,6 +4,8 @@
  *
  *     PYTHON=venv/bin/python node --import tsx tools/bench/step.ts --model resnet18 --batch 16 --size 224 --steps 15
  *
+ * `--model lstm` and `gru` are text classifiers, and `--size` is then the number of words.
+ *
  * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace of the last steps.
  */
 
@@ -67,9 +69,10 @@ function peakMb(): number {
 
 /** Our side: answers each line of its input with one step. */
 async function work(folder: string): Promise<void> {
-  const { batch, size } = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as {
+  const { batch, shape, dtype } = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as {
     batch: number
-    size: number
+    shape: number[]
+    dtype: 'float32' | 'int64'
   }
   const build: Record<string, number> = {}
   const timed = async <T>(stage: string, run: () => Promise<T> | T): Promise<T> => {
@@ -102,7 +105,7 @@ async function work(folder: string): Promise<void> {
   const labels = new Uint8Array(readFileSync(join(folder, 'target.bin')))
   const feeds = () =>
     new Map([
-      [graph.inputs[0]!.name, new Tensor('float32', [batch, 3, size, size], images.slice())],
+      [graph.inputs[0]!.name, new Tensor(dtype, shape, images.slice())],
       [training.target.name, new Tensor('int64', [batch], labels.slice())],
       [training.scalarInputs[0]!, Tensor.scalar('float32', LEARNING_RATE)],
     ])

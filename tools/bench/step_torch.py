@@ -1,4 +1,4 @@
-"""PyTorch's side of step.ts: exports a torchvision model with one batch, and trains it eagerly on request.
+"""PyTorch's side of step.ts: exports a torchvision model, `lstm` or `gru` with one batch, and trains it eagerly on request.
 
     python step_torch.py export --model resnet18 --batch 16 --size 224 --folder DIR
     python step_torch.py steps  --model resnet18 --threads 2 --folder DIR
@@ -17,10 +17,30 @@ import torch
 import torchvision
 
 MOMENTUM, LEARNING_RATE = 0.9, 0.01
+WORDS = 1000
+
+
+class TextClassifier(torch.nn.Module):
+    """Embedding, two recurrent layers of 256 units, and the last state's classes."""
+
+    def __init__(self, layer: type[torch.nn.RNNBase]):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(WORDS, 256)
+        self.layers = layer(256, 256, num_layers=2)
+        self.head = torch.nn.Linear(256, 10)
+
+    def forward(self, tokens):
+        states, _ = self.layers(self.embedding(tokens).transpose(0, 1))
+        return self.head(states[-1])
+
+
+RECURRENT = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 
 
 def make_model(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
+    if name in RECURRENT:
+        return TextClassifier(RECURRENT[name])
     model = torchvision.models.get_model(name, weights=None)
     for module in model.modules():
         # Dropout draws numbers of its own: without it both sides compute the same losses.
@@ -29,15 +49,18 @@ def make_model(name: str) -> torch.nn.Module:
     return model
 
 
-def make_batch(batch: int, size: int):
+def make_batch(name: str, batch: int, size: int):
+    """Images of size x size, or texts of size words."""
     torch.manual_seed(1)
+    if name in RECURRENT:
+        return torch.randint(0, WORDS, (batch, size)), torch.randint(0, 10, (batch,))
     return torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
 
 
 def export(args) -> None:
     folder = pathlib.Path(args.folder)
     model = make_model(args.model).eval()
-    images, labels = make_batch(args.batch, args.size)
+    images, labels = make_batch(args.model, args.batch, args.size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -53,7 +76,7 @@ def export(args) -> None:
         )
     (folder / "input.bin").write_bytes(images.numpy().tobytes())
     (folder / "target.bin").write_bytes(labels.numpy().tobytes())
-    (folder / "batch.json").write_text(json.dumps({"batch": args.batch, "size": args.size}))
+    (folder / "batch.json").write_text(json.dumps({"batch": args.batch, "size": args.size, "shape": list(images.shape), "dtype": str(images.dtype).removeprefix("torch.")}))
 
 
 def peak_mb() -> float:
@@ -66,7 +89,7 @@ def peak_mb() -> float:
 def steps(args) -> None:
     torch.set_num_threads(args.threads)
     spec = json.loads((pathlib.Path(args.folder) / "batch.json").read_text())
-    images, labels = make_batch(spec["batch"], spec["size"])
+    images, labels = make_batch(args.model, spec["batch"], spec["size"])
     model = make_model(args.model).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     criterion = torch.nn.CrossEntropyLoss()

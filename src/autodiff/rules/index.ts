@@ -4,6 +4,7 @@ import type { RuleTable } from '../rule.ts'
 import { activationRules } from './activations.ts'
 import { convolutionRules } from './convolution.ts'
 import { elementwiseRules } from './elementwise.ts'
+import { fusedRules } from './fused.ts'
 import { indexingRules } from './indexing.ts'
 import { linalgRules } from './linalg.ts'
 import { lossRules } from './loss.ts'
@@ -30,5 +31,6 @@ export const RULES: RuleTable = {
   ...softmaxRules,
   ...indexingRules,
   ...recurrentRules,
+  ...fusedRules,
   ...lossRules,
 }

@@ -4,6 +4,7 @@ import type { GradRow } from '../../support/grad-row.ts'
 import { activationRows } from './activations.ts'
 import { convolutionRows } from './convolution.ts'
 import { elementwiseRows } from './elementwise.ts'
+import { fusedRows } from './fused.ts'
 import { indexingRows } from './indexing.ts'
 import { linalgRows } from './linalg.ts'
 import { lossRows } from './loss.ts'
@@ -28,5 +29,6 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...softmaxRows,
   ...indexingRows,
   ...recurrentRows,
+  ...fusedRows,
   ...lossRows,
 ]
