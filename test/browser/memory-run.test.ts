@@ -14,7 +14,11 @@ import {
   type BrowserEvent,
 } from '../../src/browser/index.ts'
 import { resolveOptions } from '../../src/browser/options.ts'
-import { finetuneOptions, FINETUNE_OPTIONS, type FinetuneArguments } from '../../src/cli/finetune-options.ts'
+import {
+  finetuneOptions,
+  FINETUNE_OPTIONS,
+  type FinetuneArguments,
+} from '../../src/cli/finetune-options/index.ts'
 import { openDataset } from '../../src/data/index.ts'
 import { evaluateModels } from '../../src/eval/compare.ts'
 import { inspectModel } from '../../src/eval/inspect.ts'

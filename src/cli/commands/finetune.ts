@@ -11,7 +11,7 @@ import { formatBytes, formatTable } from '../../util/format.ts'
 import { AUTO } from '../../runtime/engines.ts'
 import { runCommand, type CommonArguments } from '../command.ts'
 import { askedEngine, openEngine } from '../engine.ts'
-import { FINETUNE_OPTIONS, finetuneOptions, type FinetuneArguments } from '../finetune-options.ts'
+import { FINETUNE_OPTIONS, finetuneOptions, type FinetuneArguments } from '../finetune-options/index.ts'
 import type { Terminal } from '../terminal.ts'
 
 export const command = 'finetune <model>'
