@@ -6,6 +6,7 @@ import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import type { Use } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
+import { FUSED_ROLES } from './fusions/weight-roles.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
 import { isFilledWith, isMask, isProgression, isRepetitive, isSineTable, isUniform } from './weight-values.ts'
@@ -143,6 +144,11 @@ export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses):
         : judge(known[0], `${known[1]} of`, node)
     }
     if (ELEMENTWISE.has(node.opType)) return judgeOperand(weight, use, uses)
+  }
+  const fused = FUSED_ROLES[node.key]?.[index]
+  if (fused) {
+    const masks = fused[0] === 'mask or bias' && (await isMask(tensor))
+    return judge(masks || fused[0] === 'constant' ? 'constant' : 'parameter', `${fused[1]} of`, node)
   }
   return tensor.size === 1
     ? judge('constant', 'single number in', node)

@@ -13,6 +13,7 @@ import {
   constantValues,
   findBatchNorms,
   findLogits,
+  FUSIONS,
   fixedBatchSize,
   inlineBranches,
   inlineFunctions,
@@ -21,6 +22,7 @@ import {
   raiseOpset,
   rebatch,
   refuseQuantized,
+  replaceNodes,
   setBatchSize,
   toFloat32,
   type Activation,
@@ -137,7 +139,8 @@ export async function prepareTraining(
   const ends = ownLoss ? [] : headsOf(options).map(request => chooseEnd(model, request))
   model.graph.outputs = ownLoss ? [...ownLoss.outputs] : ends.map(({ value }) => value)
 
-  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
+  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch. Operators
+  // that stand for several others become those.
   const variable = [
     ...parameters.map(({ value }) => value),
     ...batchNorms.flatMap(site => [site.mean, site.variance]),
@@ -156,6 +159,7 @@ export async function prepareTraining(
     model,
     parameters.map(({ value }) => value),
   )
+  replaceNodes(model.graph, FUSIONS)
   const used = new Set(model.graph.nodes.flatMap(node => node.inputs))
   return {
     model,

@@ -4,7 +4,7 @@
  *
  *     PYTHON=venv/bin/python node --import tsx tools/bench/step.ts --model resnet18 --batch 16 --size 224 --steps 15
  *
- *     ... --model vit_tiny_16    ... --model bert_mini --size 128    ... --model convnext_tiny
+ *     ... --model vit_tiny_16    ... --model bert_mini --size 128    ... --model convnext_tiny    ... --model lstm --size 64
  *
  * `--recompute` computes activations again instead of keeping them, `--only ours` leaves PyTorch out, `--profile PREFIX`
  * writes ONNX Runtime's trace of the last steps.
