@@ -61,9 +61,9 @@ export function writeUpdate(
   gradients: readonly Value[],
   options: UpdateOptions,
 ): WrittenUpdate {
+  checkOptions(options)
   const { op } = state
   const { clip = null, accumulate = 1, ema = null } = options
-  checkOptions(options)
   const optimizer = makeOptimizer(options.optimizer)
   const groups = options.groups ?? [oneGroup(options.optimizer, parameters)]
   const groupOf = new Map(groups.flatMap((group, i) => group.parameters.map(name => [name, i] as const)))
