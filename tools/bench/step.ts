@@ -4,6 +4,8 @@
  *
  *     PYTHON=venv/bin/python node --import tsx tools/bench/step.ts --model resnet18 --batch 16 --size 224 --steps 15
  *
+ *     ... --model vit_tiny_16    ... --model bert_mini --size 128    ... --model convnext_tiny
+ *
  * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace of the last steps.
  */
 
@@ -44,6 +46,13 @@ const { values: options } = parseArgs({
   },
 })
 
+/** A tensor of the batch as the export describes it. */
+interface StoredTensor {
+  readonly name: string
+  readonly dtype: 'float32' | 'int64'
+  readonly shape: number[]
+}
+
 /** What a side says of itself before the first step. */
 interface Ready {
   readonly peakMb: number
@@ -67,9 +76,9 @@ function peakMb(): number {
 
 /** Our side: answers each line of its input with one step. */
 async function work(folder: string): Promise<void> {
-  const { batch, size } = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as {
-    batch: number
-    size: number
+  const stored = JSON.parse(readFileSync(join(folder, 'batch.json'), 'utf8')) as {
+    inputs: StoredTensor[]
+    target: StoredTensor
   }
   const build: Record<string, number> = {}
   const timed = async <T>(stage: string, run: () => Promise<T> | T): Promise<T> => {
@@ -80,7 +89,9 @@ async function work(folder: string): Promise<void> {
   }
   const engine = cpuEngine()
   const file = await timed('read', () => loadModel(join(folder, 'model.onnx')))
-  const graph = await timed('prepare', () => prepareTraining(engine, file.model, { batchSize: batch }))
+  const graph = await timed('prepare', () =>
+    prepareTraining(engine, file.model, { batchSize: Number(options.batch) }),
+  )
   const training = await timed('program', () =>
     buildProgram(graph, {
       loss: { kind: 'cross-entropy' },
@@ -98,12 +109,15 @@ async function work(folder: string): Promise<void> {
   await trainer.writeState(await initialState(graph, training))
   say({ peakMb: peakMb(), build, nodes: lowered.graph.nodes.length } satisfies Ready)
 
-  const images = new Uint8Array(readFileSync(join(folder, 'input.bin')))
-  const labels = new Uint8Array(readFileSync(join(folder, 'target.bin')))
+  const batch = [...stored.inputs, stored.target].map(tensor => {
+    const name = tensor === stored.target ? training.target.name : tensor.name
+    return { ...tensor, name, bytes: new Uint8Array(readFileSync(join(folder, `${tensor.name}.bin`))) }
+  })
   const feeds = () =>
     new Map([
-      [graph.inputs[0]!.name, new Tensor('float32', [batch, 3, size, size], images.slice())],
-      [training.target.name, new Tensor('int64', [batch], labels.slice())],
+      ...batch.map(
+        ({ name, dtype, shape, bytes }) => [name, new Tensor(dtype, shape, bytes.slice())] as const,
+      ),
       [training.scalarInputs[0]!, Tensor.scalar('float32', LEARNING_RATE)],
     ])
   for await (const _line of createInterface({ input: process.stdin })) say(await stepOf(trainer, feeds()))
@@ -141,7 +155,7 @@ function exported(): string {
 async function compare(): Promise<void> {
   const folder = exported()
   const { model, batch, size, threads } = options
-  const passed = ['--model', model, '--threads', threads]
+  const passed = ['--model', model, '--batch', batch, '--size', size, '--threads', threads]
   const sides: Side<Ready, StepResult>[] = []
   const profile = options.profile ? ['--profile', options.profile] : []
   if (options.only !== 'torch') {
@@ -151,7 +165,7 @@ async function compare(): Promise<void> {
   if (options.only !== 'ours') {
     sides.push(new Side('torch', PYTHON, [TORCH, 'steps', ...passed, '--folder', folder]))
   }
-  console.log(`${model}, batch ${batch}, ${size}x${size}, ${threads} threads, SGD with momentum`)
+  console.log(`${model}, batch ${batch}, size ${size}, ${threads} threads, SGD with momentum`)
   const ready = new Map<Side<Ready, StepResult>, Ready>()
   for (const side of sides) ready.set(side, await side.ready())
   for (let i = 0; i < WARM_UP + Number(options.steps); i++) for (const side of sides) await side.ask()

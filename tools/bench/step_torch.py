@@ -1,7 +1,7 @@
-"""PyTorch's side of step.ts: exports a torchvision model with one batch, and trains it eagerly on request.
+"""PyTorch's side of step.ts: exports a model (models.py) with one batch, and trains it eagerly on request.
 
     python step_torch.py export --model resnet18 --batch 16 --size 224 --folder DIR
-    python step_torch.py steps  --model resnet18 --threads 2 --folder DIR
+    python step_torch.py steps  --model resnet18 --batch 16 --size 224 --threads 2 --folder DIR
 
 `steps` answers each line of its input with one training step and a line of JSON.
 """
@@ -11,49 +11,12 @@ import json
 import pathlib
 import sys
 import time
-import warnings
 
 import torch
-import torchvision
+
+from models import export, make_batch, make_model
 
 MOMENTUM, LEARNING_RATE = 0.9, 0.01
-
-
-def make_model(name: str) -> torch.nn.Module:
-    torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None)
-    for module in model.modules():
-        # Dropout draws numbers of its own: without it both sides compute the same losses.
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model
-
-
-def make_batch(batch: int, size: int):
-    torch.manual_seed(1)
-    return torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
-
-
-def export(args) -> None:
-    folder = pathlib.Path(args.folder)
-    model = make_model(args.model).eval()
-    images, labels = make_batch(args.batch, args.size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (images,),
-            str(folder / "model.onnx"),
-            dynamo=False,
-            opset_version=17,
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False,
-            input_names=["input"],
-            output_names=["logits"],
-        )
-    (folder / "input.bin").write_bytes(images.numpy().tobytes())
-    (folder / "target.bin").write_bytes(labels.numpy().tobytes())
-    (folder / "batch.json").write_text(json.dumps({"batch": args.batch, "size": args.size}))
 
 
 def peak_mb() -> float:
@@ -65,15 +28,14 @@ def peak_mb() -> float:
 
 def steps(args) -> None:
     torch.set_num_threads(args.threads)
-    spec = json.loads((pathlib.Path(args.folder) / "batch.json").read_text())
-    images, labels = make_batch(spec["batch"], spec["size"])
+    inputs, labels = make_batch(args.model, args.batch, args.size)
     model = make_model(args.model).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     criterion = torch.nn.CrossEntropyLoss()
     print(json.dumps({"ready": True, "version": torch.__version__, "peakMb": peak_mb()}), flush=True)
     for _ in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
-        loss = criterion(model(images), labels)
+        loss = criterion(model(*inputs.values()), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -92,7 +54,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", required=True)
     args = parser.parse_args()
-    {"export": export, "steps": steps}[args.command](args)
+    if args.command == "export":
+        export(args.model, args.batch, args.size, pathlib.Path(args.folder))
+    else:
+        steps(args)
 
 
 main()
