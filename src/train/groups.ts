@@ -47,7 +47,10 @@ export function groupWeights(
 }
 
 /** The groups of some of the parameters, for a program that trains only these. */
-export function groupsWithin(groups: readonly ParameterGroup[], names: ReadonlySet<string>): ParameterGroup[] {
+export function groupsWithin(
+  groups: readonly ParameterGroup[],
+  names: ReadonlySet<string>,
+): ParameterGroup[] {
   return groups.flatMap(group => {
     const parameters = group.parameters.filter(name => names.has(name))
     return parameters.length > 0 ? { ...group, parameters } : []

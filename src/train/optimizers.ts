@@ -237,8 +237,7 @@ function lion({ beta1, beta2, weightDecay: common }: LionSpec): Optimizer {
     scalarsAt: (_step, lr, weightDecay = common) => [1 - lr * weightDecay, lr],
     update({ op, theta, grad, slots: [m], scalars, weightDecay = common }) {
       const [decay, lr] = scalars as [Value, Value]
-      const mixed = (beta: number) =>
-        op.Add(op.Mul(m!, op.scalar(beta)), op.Mul(grad, op.scalar(1 - beta)))
+      const mixed = (beta: number) => op.Add(op.Mul(m!, op.scalar(beta)), op.Mul(grad, op.scalar(1 - beta)))
       const decayed = weightDecay > 0 ? op.Mul(theta, decay) : theta
       return { theta: op.Sub(decayed, op.Mul(lr, op.Sign(mixed(beta1)))), slots: [mixed(beta2)] }
     },

@@ -97,7 +97,9 @@ export async function resolvePlan(
   const batchesPerEpoch = Math.floor(train.length / samplesPerStep)
   if (!(batchesPerEpoch >= 1)) {
     const wanted =
-      settings.accumulate === 1 ? `one batch of ${batchSize}` : `${settings.accumulate} batches of ${batchSize}`
+      settings.accumulate === 1
+        ? `one batch of ${batchSize}`
+        : `${settings.accumulate} batches of ${batchSize}`
     throw new UsageError(`data: ${train.name} has ${train.length} samples, expected at least ${wanted}`, {
       cure: 'use a smaller --batch-size or --accumulate, or more data',
     })
@@ -119,7 +121,10 @@ export async function resolvePlan(
   }
 }
 
-function checkSettings({ select, ema, patience, accumulate }: RunSettings & TrainingSettings, val: boolean): void {
+function checkSettings(
+  { select, ema, patience, accumulate }: RunSettings & TrainingSettings,
+  val: boolean,
+): void {
   if (!Number.isSafeInteger(accumulate) || accumulate < 1)
     throw new UsageError(`--accumulate: expected a positive whole number, found ${accumulate}`)
   if (patience !== null && !(Number.isSafeInteger(patience) && patience >= 1))
@@ -136,8 +141,7 @@ function checkSettings({ select, ema, patience, accumulate }: RunSettings & Trai
       cure: `${cure}, or deliver the average with --select swa`,
     })
   }
-  if (patience !== null)
-    throw new UsageError('--patience: there are no validation data to stop by', { cure })
+  if (patience !== null) throw new UsageError('--patience: there are no validation data to stop by', { cure })
 }
 
 async function openData({

@@ -14,8 +14,7 @@ import { ACCUMULATED, EMA, THETA, type StateWriter } from './state-writer.ts'
 
 /** By the norm of all gradients together, or each element by itself. */
 export type ClipSpec =
-  | { readonly kind: 'norm'; readonly limit: number }
-  | { readonly kind: 'value'; readonly limit: number }
+  { readonly kind: 'norm'; readonly limit: number } | { readonly kind: 'value'; readonly limit: number }
 
 export interface EmaSpec {
   readonly decay: number
@@ -50,7 +49,7 @@ export interface WrittenUpdate {
   /** Reported at each batch: `grad_norm`, before clipping. */
   readonly metrics: ReadonlyMap<string, Value>
   /** What is fed for a batch (counted from 1) whose optimizer step has the learning rate `lr`. */
-  scalarsAt(batch: number, lr: number): Map<string, Tensor>
+  readonly scalarsAt: (batch: number, lr: number) => Map<string, Tensor>
 }
 
 /** Writes the updates in the order of the parameters. */

@@ -129,7 +129,8 @@ test('biases and scales do not decay, matrices of one column do; patterns and la
 
 test('patterns that match nothing and numbers out of range are refused', async () => {
   const refused = async (settings: Partial<typeof DEFAULT_TRAINING>) =>
-    (await errorOf(() => groupWeights(blocks.graph, weights, 0, { ...DEFAULT_TRAINING, ...settings }))).message
+    (await errorOf(() => groupWeights(blocks.graph, weights, 0, { ...DEFAULT_TRAINING, ...settings })))
+      .message
   assert.is(
     await refused({ lrOf: [{ pattern: 'haed.*', value: 1 }] }),
     'weights: --lr-of "haed.*" matches none of 8 weights',
@@ -138,18 +139,12 @@ test('patterns that match nothing and numbers out of range are refused', async (
     await refused({ weightDecayOf: [{ pattern: 'head.*', value: -1 }] }),
     '--weight-decay-of head.*=-1: expected a number of 0 or more',
   )
-  assert.is(
-    await refused({ layerDecay: 0 }),
-    '--layer-decay: expected a number above 0 and up to 1, found 0',
-  )
+  assert.is(await refused({ layerDecay: 0 }), '--layer-decay: expected a number above 0 and up to 1, found 0')
 })
 
 test('the last layer: its matrix and what is added behind it', async () => {
   const logits = blocks.graph.outputs[0]!
-  assert.equal(
-    [...headWeights(blocks.graph, weights, logits, [])],
-    ['head.weight', 'head.bias'],
-  )
+  assert.equal([...headWeights(blocks.graph, weights, logits, [])], ['head.weight', 'head.bias'])
   assert.equal(
     [...headWeights(blocks.graph, weights, logits, ['*scale'])],
     ['encoder.layer.1.scale', 'head.weight', 'head.bias'],
@@ -170,13 +165,7 @@ for (const name of readdirSync(MODELS)) {
       patterns: {},
     } as unknown as Parameters<typeof planWeightsOf>[1]
     const graph = await prepareTraining(cpuEngine(), await read(), { batchSize: 8 })
-    const trained = planWeights(
-      graph.model.graph,
-      graph.parameters,
-      () => graph.logits,
-      settings,
-      5,
-    )
+    const trained = planWeights(graph.model.graph, graph.parameters, () => graph.logits, settings, 5)
     assert.equal(trained, await planWeightsOf(await read(), settings, 5))
     const head = trained.headOnly!.weights
     assert.is(head.length, 2)

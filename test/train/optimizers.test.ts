@@ -52,7 +52,13 @@ const SPECS: Readonly<Record<OptimizerKind, (h: Hyperparameters, weightDecay: nu
   adamw: (h, weightDecay) => ({ kind: 'adamw', ...moments(h), weightDecay }),
   lamb: (h, weightDecay) => ({ kind: 'lamb', ...moments(h), weightDecay }),
   lion: ({ betas }, weightDecay) => ({ kind: 'lion', beta1: betas[0], beta2: betas[1], weightDecay }),
-  rmsprop: ({ alpha, eps, momentum }, weightDecay) => ({ kind: 'rmsprop', alpha, eps, momentum, weightDecay }),
+  rmsprop: ({ alpha, eps, momentum }, weightDecay) => ({
+    kind: 'rmsprop',
+    alpha,
+    eps,
+    momentum,
+    weightDecay,
+  }),
 }
 
 function moments({ betas, eps }: Hyperparameters) {

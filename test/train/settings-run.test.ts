@@ -114,14 +114,12 @@ test('while the head trains alone, nothing else moves', async () => {
   const run = join(folder, 'head')
   const swa = { start: '0ba', rate: { kind: 'base' }, every: '5ba' } as const
   const { headOnly } = await planRun(cpuEngine(), OPTIONS)
-  await finetune(
-    cpuEngine(),
-    { ...OPTIONS, run, epochs: 1, schedule: { ...OPTIONS.schedule, swa } },
-    silent,
-  )
+  await finetune(cpuEngine(), { ...OPTIONS, run, epochs: 1, schedule: { ...OPTIONS.schedule, swa } }, silent)
   const [before, after] = [await weightsOf(MODEL), await weightsOf(join(run, 'last.onnx'))]
   const moved = [...before].flatMap(([name, tensor]) =>
-    Buffer.from(tensor.data as Uint8Array).equals(Buffer.from(after.get(name)!.data as Uint8Array)) ? [] : name,
+    Buffer.from(tensor.data as Uint8Array).equals(Buffer.from(after.get(name)!.data as Uint8Array))
+      ? []
+      : name,
   )
   assert.equal(moved.sort(), [...headOnly!.weights].sort())
 })
@@ -145,7 +143,10 @@ test('interrupted in the middle of a step, at the end of a phase and after it, a
     assert.match(error.message, /^training was interrupted after step \d+ of 20; its state is saved$/)
   }
   const saved = readdirSync(join(run, 'state')).flatMap(name => /^manifest-(\d+)/.exec(name)?.[1] ?? [])
-  assert.ok(saved.some(batches => Number(batches) % 3 !== 0), `saved after batches ${saved.join(', ')}`)
+  assert.ok(
+    saved.some(batches => Number(batches) % 3 !== 0),
+    `saved after batches ${saved.join(', ')}`,
+  )
   await finetune(cpuEngine(), options, silent)
   const ended = (of: string) => {
     // Which states were saved on the way differs.
@@ -168,9 +169,7 @@ test('without improvement the SWA phase comes forward, and a resumed run remembe
     if (event.kind === 'note') notes.push(event.message)
     if (event.kind === 'step' && event.step === 18) controller.abort(new InterruptedError('interrupted'))
   }
-  const error = await errorOf(
-    finetune(cpuEngine(), options, { onEvent: note, signal: controller.signal }),
-  )
+  const error = await errorOf(finetune(cpuEngine(), options, { onEvent: note, signal: controller.signal }))
   assert.match(error.message, /^training was interrupted after step \d+ of 25;/)
   const said =
     'early stop after step 15: 2 validations without improvement; the SWA phase begins now, and the run ends after step 25 instead of 35'

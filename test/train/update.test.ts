@@ -129,10 +129,7 @@ for (const [name, entry] of Object.entries(index.cases)) {
       const state = await trainer.readState()
       const compare = (prefix: string, found: ReadonlyMap<string, Tensor>) => {
         for (const [weight, tensor] of found) {
-          const error = relativeError(
-            tensor.toNumbers(),
-            expected.get(`${prefix}/${weight}`)!.toNumbers(),
-          )
+          const error = relativeError(tensor.toNumbers(), expected.get(`${prefix}/${weight}`)!.toNumbers())
           assert.ok(error <= TOLERANCE, `${prefix} ${weight}: relative error ${error}`)
         }
       }
