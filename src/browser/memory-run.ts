@@ -64,7 +64,7 @@ export class MemoryRun {
   async train(): Promise<void> {
     const { val } = this.#session
     if (val) this.start = await this.validate(await this.modelWith(new Map()), 'start', 0)
-    for (let done = 0; done < this.course.batches; ) done = await this.#runPhase(done)
+    for (let done = 0; done < this.course.batches;) done = await this.#runPhase(done)
   }
 
   /** Trains to the end of the phase that comes after so many batches; returns the batches done then. */
