@@ -4,7 +4,7 @@ export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from 
 export { classifyWeights, type WeightInfo, type WeightPatterns } from './classify-weights.ts'
 export { cloneGraph, cloneModel, type ClonedModel } from './clone.ts'
 export { removeDeadNodes, removeDeadNodesOf } from './dead-nodes.ts'
-export { variableValues } from './dependence.ts'
+export { SHAPE_READERS, variableValues } from './dependence.ts'
 export { findHead, type Head, type HeadLayer } from './find-head.ts'
 export { findLogits, type Activation, type Logits } from './find-logits.ts'
 export { applyObserved, constantValues, type Observations } from './fold-constants.ts'

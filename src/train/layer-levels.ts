@@ -12,7 +12,7 @@ import type { Graph } from '../ir/graph.ts'
 import { readsOf, usesOf } from '../ir/topology.ts'
 import type { Node } from '../ir/node.ts'
 import type { Value } from '../ir/value.ts'
-import { finalUses, variableValues } from '../passes/index.ts'
+import { finalUses, SHAPE_READERS, variableValues } from '../passes/index.ts'
 
 /** A weight of a graph and the name it is known by. */
 export interface NamedWeight {
@@ -44,7 +44,9 @@ function usersOf(graph: Graph, weights: readonly NamedWeight[]): Map<string, Nod
   return new Map(
     weights.map(({ name, value }) => [
       name,
-      finalUses(value, uses, changing, () => false).map(({ node }) => node),
+      finalUses(value, uses, changing, () => false)
+        .map(({ node }) => node)
+        .filter(({ opType }) => !SHAPE_READERS.has(opType)),
     ]),
   )
 }

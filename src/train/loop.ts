@@ -49,7 +49,7 @@ export function interruptedAfter(step: number, lastStep: number, cause?: unknown
 /** Runs the steps; throws InterruptedError after calling `onStop` when the signal aborts. */
 export async function runLoop(options: LoopOptions): Promise<void> {
   const { firstStep, isStop, onStop, scalarsAt, signal } = options
-  const { interrupted = step => interruptedAfter(step, options.lastStep) } = options
+  const { interrupted = (step: number) => interruptedAfter(step, options.lastStep) } = options
   const flight = new Flight(options)
   let drawn = firstStep
   let stoppedAt = firstStep
@@ -119,7 +119,7 @@ class Flight {
     const landed = await result
     invariant(landed.length === steps, `${steps} steps were sent, the metrics of ${landed.length} came back`)
     for (const metrics of landed) {
-      const { stepOf = step => step } = this.#options
+      const { stepOf = (step: number) => step } = this.#options
       checkFinite(stepOf(this.landed + 1), metrics)
       this.landed++
       this.#options.onStep(this.landed, metrics)

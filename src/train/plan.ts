@@ -129,7 +129,9 @@ export async function resolvePlan(
   const batchesPerEpoch = Math.floor(train.length / samplesPerStep)
   if (!(batchesPerEpoch >= 1)) {
     const wanted =
-      settings.accumulate === 1 ? `a batch of ${batchSize}` : `${settings.accumulate} batches of ${batchSize}`
+      settings.accumulate === 1
+        ? `one batch of ${batchSize}`
+        : `${settings.accumulate} batches of ${batchSize}`
     throw new UsageError(`data: ${train.name} has ${train.length} samples, expected at least ${wanted}`, {
       cure: 'use a smaller --batch-size or --accumulate, or more data',
     })

@@ -51,7 +51,7 @@ export interface TrainingProgram {
   /** Names of the step scalars among the inputs; the first are the optimizer's, in its order. */
   readonly scalarInputs: readonly string[]
   /** What is fed to them for a batch (counted from 1) whose optimizer step has the learning rate `lr`. */
-  scalarsAt(batch: number, lr: number): Map<string, Tensor>
+  readonly scalarsAt: (batch: number, lr: number) => Map<string, Tensor>
   /** How the loss of mixed precision is scaled; null in float32. */
   readonly lossScale: LossScaleSpec | null
   /** What the data's targets feed: one for each form in which a loss takes a target. */

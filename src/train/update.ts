@@ -52,7 +52,7 @@ export interface WrittenUpdate {
   /** Reported at each batch: `grad_norm`, before clipping. */
   readonly metrics: ReadonlyMap<string, Value>
   /** What is fed for a batch (counted from 1) whose optimizer step has the learning rate `lr`. */
-  scalarsAt(batch: number, lr: number): Map<string, Tensor>
+  readonly scalarsAt: (batch: number, lr: number) => Map<string, Tensor>
 }
 
 /** Writes the updates in the order of the parameters. */
@@ -63,9 +63,9 @@ export function writeUpdate(
   gradients: readonly Value[],
   options: UpdateOptions,
 ): WrittenUpdate {
+  checkOptions(options)
   const { op } = state
   const { clip = null, accumulate = 1, ema = null, scaling = null } = options
-  checkOptions(options)
   const optimizer = makeOptimizer(options.optimizer)
   const groups = options.groups ?? [oneGroup(options.optimizer, parameters)]
   const groupOf = new Map(groups.flatMap((group, i) => group.parameters.map(name => [name, i] as const)))

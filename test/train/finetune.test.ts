@@ -275,6 +275,15 @@ test('select delivers what was asked for', () => {
     [with_(0.3, 0.7, 0.5, 0.6), 'gate', 'last'],
   ] as const
   for (const [candidates, wanted, delivered] of rows) assert.is(select(candidates, wanted), delivered)
+  const four = with_(0.9, 0.5, 0.6, 0.4)
+  assert.is(select([...four, candidate('ema', 0.1)], 'ema'), 'ema')
+  // Of two that are equally right, the one with the lower loss, where the loss is what counts.
+  const sure: Candidate = { ...four[1]!, metrics: { samples: 100, loss: 0.5, top1: 0.5 } }
+  assert.is(select([four[0]!, sure], 'gate', 'loss'), 'last')
+  assert.throws(
+    () => select(four, 'gate', 'f2'),
+    (error: Error) => error.message === '--metric f2: it is not measured here, found loss, top1',
+  )
 })
 
 test.after(() => {

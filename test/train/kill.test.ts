@@ -19,16 +19,9 @@ const data = writeDigits(join(folder, 'data'), 360)
 function start(run: string) {
   const model = join('fixtures', 'demo', 'digits_cnn.onnx')
   const lengths = [
-    '--epochs',
-    '4',
-    '--batch-size',
-    '16',
-    '--swa-start',
-    '0.4dur',
-    '--anneal',
-    '1ep',
-    '--shift',
-    '1',
+    ...['--epochs', '4', '--batch-size', '8', '--swa-start', '0.4dur', '--anneal', '1ep', '--shift', '1'],
+    // What carries more from step to step than weights and moments.
+    ...['--accumulate', '2', '--head-only', '1ep', '--ema', '0.9', '--clip-norm', '1', '--patience', '1'],
   ]
   const args = [
     'finetune',

@@ -18,9 +18,9 @@ export const maxPoolGradByIndices: Lowering = context => {
   const { op, node, inputs } = context
   const [dy, x] = inputs as [Value, Value]
   const indices = op.Reshape(indicesOf(context), [sizeOf(dy.shape)])
-  const updates = summable(op, op.Reshape(dy, [sizeOf(dy.shape)]))
-  const zeros = op.full([sizeOf(x.shape)], 0, updates.dtype)
-  const flat = op.ScatterElements(zeros, indices, updates, 0, 'add')
+  const gradients = summable(op, dy)
+  const zeros = op.full([sizeOf(x.shape)], 0, gradients.dtype)
+  const flat = op.ScatterElements(zeros, indices, op.Reshape(gradients, [sizeOf(dy.shape)]), 0, 'add')
   return [op.Cast(op.Reshape(flat, node.output(0).shape), x.dtype)]
 }
 
