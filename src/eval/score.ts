@@ -77,16 +77,19 @@ export function metricInfo(name: string): MetricInfo {
 }
 
 /**
- * Higher is better. By default accuracy or what takes its place, ties broken by the loss; else minus the loss. By a named
+ * Higher is better. By default (`auto`) accuracy or what takes its place, ties broken by the loss; else minus the loss. By a named
  * metric: that one, or minus it where lower is better.
  */
-export function scoreOf(metrics: Metrics, metric: string = defaultMetric(metrics)): number {
-  const value = metrics[metric]
+export function scoreOf(metrics: Metrics, metric = 'auto'): number {
+  const name = metric === 'auto' ? defaultMetric(metrics) : metric
+  const value = metrics[name]
   if (value === undefined) {
-    const names = Object.keys(metrics).filter(name => name !== 'samples')
-    throw new UsageError(`metric: "${metric}" was not measured, found ${names.join(', ')}`)
+    const measured = Object.keys(metrics).filter(key => key !== 'samples')
+    throw new UsageError(`--metric ${name}: it is not measured here, found ${measured.join(', ')}`, {
+      cure: 'name one of these, or leave the option out',
+    })
   }
-  const { better, format } = metricInfo(metric)
+  const { better, format } = metricInfo(name)
   if (better === 'lower') return -value
   if (format !== 'percent') return value
   // A sample more or less outweighs any loss: accuracy moves in steps of 1/samples or more.

@@ -190,13 +190,13 @@ test('an unsupported operator is named where a gradient reaches it, and only the
 test('operators of other domains are looked up by their full name', async () => {
   const x = input('x', 2)
   const custom = (op: Builder) =>
-    op.ReduceSum(op.one('Gelu', [x], { shape: [2] }, {}, 'com.microsoft'), [0], false)
+    op.ReduceSum(op.one('Swirl', [x], { shape: [2] }, {}, 'com.example'), [0], false)
   const error = await errorOf(() => emitted(['x'], [x], custom))
   assert.is(
     error.message,
-    'gradient: no rule for com.microsoft.Gelu "Gelu_0" (domain com.microsoft, opset 1)',
+    'gradient: no rule for com.example.Swirl "Swirl_0" (domain com.example, opset 1)',
   )
-  const rules = { ...RULES, 'com.microsoft.Gelu': rule(({ dy }) => [dy]) }
+  const rules = { ...RULES, 'com.example.Swirl': rule(({ dy }) => [dy]) }
   assert.ok(emitted(['x'], [x], custom, { rules }).gradients.get(x))
 })
 
@@ -315,16 +315,14 @@ test('the output of a Constant node counts as constant', () => {
   assert.equal(gradients.get(x)!.shape, [2, 3])
 })
 
-test('a chain of ten thousand nodes is differentiated in linear time', () => {
+test('a chain of ten thousand nodes is differentiated without recursion', () => {
   const x = input('x')
-  const started = performance.now()
   const { op } = emitted(['x'], [x], tape => {
     let y = x
     for (let i = 0; i < 10_000; i++) y = tape.Tanh(y)
     return y
   })
   assert.is(op.nodes.length, 10_000 * 4)
-  assert.ok(performance.now() - started < 5000)
 })
 
 test.run()

@@ -71,6 +71,7 @@ async function bothLosses({ model, input, targets, settings, lossGraph, ignoreIn
   })
   const session = await openSession(engine, file, { plan, ...data }, 1)
   try {
+    await session.trainer.enter(0)
     await session.trainer.writeState(await initialState(session.graph, session.training))
     const stop = new AbortController()
     const { value } = await feedsFrom(session, 0, stop.signal).next()
