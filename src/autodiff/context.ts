@@ -12,7 +12,7 @@ import type { GradientRule, RuleContext, RuleEntry, RuleTable } from './rule.ts'
 
 /** The key of a node's operator in a rule table: `Relu`, `com.microsoft.Gelu`. */
 export function operatorKey(node: Node): string {
-  return node.domain === ONNX_DOMAIN ? node.opType : `${node.domain}.${node.opType}`
+  return node.key
 }
 
 /** The elements of an initializer or of the output of a Constant node; null for any other value. */
@@ -86,9 +86,17 @@ export class NodeContext implements RuleContext {
     const { op, node } = this
     const start = op.nodes.length
     const outputs = [expand(op, node)].flat()
-    const seeds = new Map(outputs.flatMap((y, i) => (this.grads[i] ? [[y, this.grads[i]] as const] : [])))
+    const written = op.nodes.slice(start)
+    const seeds = new Map<Value, Value>()
+    outputs.forEach((y, i) => {
+      const dy = this.grads[i]
+      if (!dy || !y) return
+      // One value may stand for two outputs.
+      const known = seeds.get(y)
+      seeds.set(y, known ? op.Add(known, dy) : dy)
+    })
     const targets = node.inputs.filter((input, i) => input !== null && this.needs(i)) as Value[]
-    const found = this.#pullBack(op.nodes.slice(start), seeds, [...new Set(targets)])
+    const found = this.#pullBack(written, seeds, [...new Set(targets)])
     dropUnread(op, start, found.values())
     // A value that is read twice has one gradient, for its first place.
     return node.inputs.map((input, i) =>

@@ -109,6 +109,11 @@ export class Builder {
     return this.constant(Tensor.of('int64', [values.length], values.map(BigInt)))
   }
 
+  /** An int32 constant of any shape: positions. */
+  int32s(shape: Shape, values: readonly number[]): Value {
+    return this.constant(Tensor.of('int32', shape, values))
+  }
+
   /** A float32 constant of any shape. */
   floats(shape: Shape, values: readonly number[]): Value {
     return this.constant(Tensor.of('float32', shape, values))

@@ -144,11 +144,13 @@ class Recorder {
       value.type = { kind: 'tensor', dtype, shape }
     }
     const op = new Builder()
-    const results = op.within(node.name || node.opType, () => [expand(op, node)].flat().map(op.Identity))
+    const results = op.within(node.name || node.opType, () =>
+      [expand(op, node)].flat().map(value => value && op.Identity(value)),
+    )
     for (const { inputs } of op.nodes) for (const value of inputs) if (value) this.#count(value)
     const asked = node.outputs.map(output => (output ? (this.#reads.get(output) ?? 0) : 0))
     results.forEach((result, i) => {
-      if (asked[i]) this.#count(result)
+      if (result && asked[i]) this.#count(result)
     })
     for (const written of op.nodes) await this.write(written)
     node.outputs.forEach((output, i) => {

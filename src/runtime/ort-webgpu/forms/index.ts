@@ -1,7 +1,7 @@
 /** Standard operators that WebGPU lacks, refuses or gets wrong, and what stands in their place. */
 
 import { EXPANSIONS } from '../../../ops/expansions/index.ts'
-import type { NodeForms } from '../../../passes/index.ts'
+import { RECURRENT_STEPS, type NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
 import { movementForms } from './movement.ts'
@@ -24,4 +24,6 @@ export const WEBGPU_FORMS: NodeForms = {
   ...poolingForms,
   ...positionForms,
   ...trigonometryForms,
+  // RNN has no kernel, and those of LSTM and GRU know the default activations only.
+  ...RECURRENT_STEPS,
 }
