@@ -117,4 +117,23 @@ test('Sum of two becomes Add, a longer one stays', () => {
   }
 })
 
+test('rows of a ScatterND that meet are all added', async () => {
+  const count = 20_000
+  const graph = new Graph('g')
+  const op = new Builder(['x', 'rows'])
+  graph.inputs = [Value.typed('x', 'float32', [2, 3]), Value.typed('rows', 'float32', [count, 3])]
+  const [x, rows] = graph.inputs as [Value, Value]
+  const last = op.constant(Tensor.of('int64', [count, 1], new Array<bigint>(count).fill(-1n)))
+  graph.outputs = [op.ScatterND(x, last, rows, 'add')]
+  graph.nodes = op.nodes
+  graph.initializers = op.initializers
+  toFastForms(graph)
+  const feeds = {
+    x: Tensor.of('float32', [2, 3], [1, 2, 3, 4, 5, 6]),
+    rows: Tensor.of('float32', [count, 3], new Array<number>(3 * count).fill(1)),
+  }
+  const found = await runModel(new Model(graph, 10, new Map([['', 20]])), feeds)
+  assert.equal(found[graph.outputs[0]!.name]!.toNumbers(), [1, 2, 3, count + 4, count + 5, count + 6])
+})
+
 test.run()

@@ -16,8 +16,8 @@ const gridSample = (attributes: Attributes, opset = 20): GradRow[] => [
     attributes,
     inputs: [[2, 3, 4, 5], grid([2, 3, 2, 2])],
     opset,
-    // onnxruntime has the older versions in float32 only.
-    dtype: opset < 20 ? 'float32' : 'float64',
+    // onnxruntime has the older versions in float32 only, and a cubic bends within a step of that.
+    ...(opset < 20 ? { dtype: 'float32', tolerance: 3e-2 } : {}),
   },
 ]
 

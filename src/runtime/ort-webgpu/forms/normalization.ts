@@ -1,6 +1,7 @@
 /** Normalizing operators without a WebGPU kernel, or with one that overflows. */
 
 import { float } from '../../../ir/attribute.ts'
+import type { Builder } from '../../../ir/builder.ts'
 import type { Node } from '../../../ir/node.ts'
 import type { Value } from '../../../ir/value.ts'
 import { tensorOf, type NodeForm, type NodeForms } from '../../../passes/index.ts'
@@ -29,6 +30,12 @@ const reduceLogSumExp: NodeForm = (op, node) => {
   const y = op.Add(max, op.Log(op.ReduceSum(op.Exp(op.Sub(x, max)), axes)))
   return op.Reshape(y, node.output(0).shape)
 }
+
+/** A reduction over no axes is what it does to each element; the kernels give the element itself. */
+const overNothing =
+  (each: (op: Builder, x: Value) => Value): NodeForm =>
+  (op, node) =>
+    reducedAxes(node)?.length === 0 ? each(op, node.input(0)) : null
 
 /** The axes that a reduction reduces; null where they are not constant. */
 function reducedAxes(node: Node): number[] | null {
@@ -82,5 +89,9 @@ export const normalizationForms: NodeForms = {
   LayerNormalization: [layerNormalizationExpanded],
   LogSoftmax: [logSoftmax],
   ReduceLogSumExp: [reduceLogSumExp],
+  ReduceSumSquare: [overNothing((op, x) => op.Mul(x, x))],
+  ReduceLogSum: [overNothing((op, x) => op.Log(x))],
+  ReduceL1: [overNothing((op, x) => op.Abs(x))],
+  ReduceL2: [overNothing((op, x) => op.Abs(x))],
   GroupNormalization: [groupNormalization],
 }
