@@ -48,7 +48,9 @@ export async function observe(
     }),
   )
   const outputs = [...op.nodes.map(node => node.output(0)), ...wanted]
-  const runner = await open(engine, withOutputs(model, outputs, op.nodes))
+  // ONNX Runtime walks back from the end of the list: with the first shapes last it asks for each shape as soon as its value
+  // is there, and frees the value. The other way round it keeps all of them: 2155 instead of 377 MB for a ViT-Tiny.
+  const runner = await open(engine, withOutputs(model, outputs, op.nodes.toReversed()))
   try {
     const used = new Map([...feeds].filter(([name]) => runner.inputs.some(input => input.name === name)))
     for (const [name, tensor] of await runner.run(used)) {
