@@ -192,10 +192,7 @@ test('operators of other domains are looked up by their full name', async () => 
   const custom = (op: Builder) =>
     op.ReduceSum(op.one('Gelu', [x], { shape: [2] }, {}, 'com.example'), [0], false)
   const error = await errorOf(() => emitted(['x'], [x], custom))
-  assert.is(
-    error.message,
-    'gradient: no rule for com.example.Gelu "Gelu_0" (domain com.example, opset 1)',
-  )
+  assert.is(error.message, 'gradient: no rule for com.example.Gelu "Gelu_0" (domain com.example, opset 1)')
   const rules = { ...RULES, 'com.example.Gelu': rule(({ dy }) => [dy]) }
   assert.ok(emitted(['x'], [x], custom, { rules }).gradients.get(x))
 })
