@@ -8,6 +8,7 @@
 import type { Builder } from '../ir/builder.ts'
 import type { Node } from '../ir/node.ts'
 import type { Value } from '../ir/value.ts'
+import type { Expansion } from '../ops/expansion.ts'
 
 export interface RuleContext {
   /** The tape that the rule writes on. */
@@ -22,17 +23,13 @@ export interface RuleContext {
   readonly dy: Value
   /** Whether the gradient of input `index` is wanted; a rule may return null for the others, and should where it saves work. */
   needs(index: number): boolean
-  /**
-   * Gradients through nodes that the rule wrote on the tape, in order: of the sum over `seeds` of <value, seed> by each
-   * target.
-   */
-  pullBack(
-    nodes: readonly Node[],
-    seeds: ReadonlyMap<Value, Value>,
-    targets: readonly Value[],
-  ): ReadonlyMap<Value, Value>
   /** The elements of an input that is constant at import time (axes, pads, sizes); throws, naming the node, if it is not. */
   constant(index: number): number[]
+  /**
+   * The gradients of the inputs by way of other nodes that compute the same outputs: what `expand` writes is differentiated
+   * in the node's place. Of its nodes those stay that some gradient reads.
+   */
+  through(expand: Expansion): (Value | null)[]
 }
 
 /**
@@ -59,6 +56,11 @@ export function rule(gradient: GradientRule): RuleEntry {
 /** A row for an element-wise operator with broadcasting operands. */
 export function broadcasting(gradient: GradientRule): RuleEntry {
   return { versions: { 1: gradient }, broadcasts: true }
+}
+
+/** A row for an operator whose gradient is that of its expansion. */
+export function expanded(expand: Expansion): RuleEntry {
+  return rule(context => context.through(expand))
 }
 
 /** The domain of composite operators: emitted by rules, replaced by each engine's lowering before execution. */

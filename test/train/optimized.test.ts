@@ -46,7 +46,7 @@ for (const name of names) {
       await trainer.writeState(await initialState(graph, training))
       const feeds = new Map([
         ...graph.inputs.map(input => [input.name, tensors.get(`input/${input.name}`)!] as const),
-        [training.target.name, target],
+        [training.targets[0]!.name, target],
         [training.scalarInputs[0]!, Tensor.scalar('float32', reference.lr)],
       ])
       const metrics = await trainer.steps(reference.losses.map(() => feeds))

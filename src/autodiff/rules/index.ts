@@ -14,6 +14,8 @@ import { poolingRules } from './pooling.ts'
 import { recurrentRules } from './recurrent/index.ts'
 import { reductionRules } from './reduction.ts'
 import { resizeRules } from './resize.ts'
+import { samplingRules } from './sampling.ts'
+import { scatteringRules } from './scattering.ts'
 import { softmaxRules } from './softmax.ts'
 import { windowRules } from './window.ts'
 
@@ -30,6 +32,8 @@ export const RULES: RuleTable = {
   ...reductionRules,
   ...softmaxRules,
   ...indexingRules,
+  ...scatteringRules,
+  ...samplingRules,
   ...recurrentRules,
   ...fusedRules,
   ...lossRules,

@@ -14,6 +14,8 @@ import { poolingRows } from './pooling.ts'
 import { recurrentRows } from './recurrent.ts'
 import { reductionRows } from './reduction.ts'
 import { resizeRows } from './resize.ts'
+import { samplingRows } from './sampling.ts'
+import { scatteringRows } from './scattering.ts'
 import { softmaxRows } from './softmax.ts'
 
 export const GRAD_ROWS: readonly GradRow[] = [
@@ -28,6 +30,8 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...reductionRows,
   ...softmaxRows,
   ...indexingRows,
+  ...scatteringRows,
+  ...samplingRows,
   ...recurrentRows,
   ...fusedRows,
   ...lossRows,
