@@ -8,6 +8,7 @@ import type { Expansion } from '../ops/expansion.ts'
 import { tensorOf } from '../passes/lift-constants.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { invariant, UnsupportedError } from '../util/errors.ts'
+import { REFUSED } from './refused.ts'
 import type { GradientRule, RuleContext, RuleEntry, RuleTable } from './rule.ts'
 
 /** The key of a node's operator in a rule table: `Relu`, `com.microsoft.Gelu`. */
@@ -129,8 +130,9 @@ export function ruleFor(rules: RuleTable, node: Node, opset: number): VersionedR
   const where = `domain ${node.domain || 'ai.onnx'}, opset ${node.domain === ONNX_DOMAIN ? opset : 1}`
   if (!entry) {
     const control = [...node.subgraphs()].length > 0
+    const reason = control ? 'it runs a sub-graph' : REFUSED[node.key] && `it ${REFUSED[node.key]!}`
     throw new UnsupportedError(
-      `gradient: no rule for ${node.label} (${where})${control ? ': it runs a sub-graph' : ''}`,
+      `gradient: no rule for ${node.label} (${where})${reason ? `: ${reason}` : ''}`,
       {
         cure: control
           ? 'export the model without control flow, or freeze the parameters that feed this node'

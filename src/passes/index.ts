@@ -26,7 +26,7 @@ export {
 export { Names, namesOf } from './names.ts'
 export type { Pass, PassResult } from './pass.ts'
 export { checkPatterns, matchesPattern } from './patterns.ts'
-export { raiseOpset } from './raise-opset.ts'
+export { raiseOpset, RAISES } from './raise-opset.ts'
 export { refuseQuantized } from './refuse-quantized.ts'
 export { reinitHead, type NewHead } from './reinit-head.ts'
 export { replaceNodes, type NodeForm, type NodeForms } from './replace-nodes.ts'

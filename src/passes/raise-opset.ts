@@ -38,7 +38,7 @@ const IR_VERSION = 8
  * Operator -> the opset that changed it -> the raise. Operators that are not here kept their meaning from 9 to 18: new
  * versions added types, negative axes, or attributes whose default is what was there before.
  */
-const RAISES: Readonly<Record<string, Readonly<Record<number, Raise>>>> = {
+export const RAISES: Readonly<Record<string, Readonly<Record<number, Raise>>>> = {
   Slice: { 10: intsToInputs('starts', 'ends', 'axes') },
   TopK: { 10: raiseTopK },
   Upsample: { 10: raiseResize },

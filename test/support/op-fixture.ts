@@ -59,10 +59,12 @@ export interface OpProgram {
   readonly check: (results: Readonly<Record<string, Tensor>>, tolerance: number) => void
 }
 
-/** Every case of the index. */
+/** Every case of both indices. */
 export function opCases(): readonly OpCase[] {
-  const { cases } = JSON.parse(readFileSync(join(FOLDER, 'index.json'), 'utf8')) as { cases: OpCase[] }
-  return cases
+  return ['index.json', 'sequence.json'].flatMap(file => {
+    const { cases } = JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as { cases: OpCase[] }
+    return cases
+  })
 }
 
 /** Runs the case forward and backward, and compares outputs and gradients. */

@@ -52,10 +52,7 @@ for (const name of names) {
       const metrics = await trainer.steps(reference.losses.map(() => feeds))
       metrics.forEach((found, i) => {
         const [loss, expected] = [found.get('loss')!, reference.losses[i]!]
-        assert.ok(
-          Math.abs(loss - expected) <= 1e-5 * expected,
-          `loss ${i} is ${loss}, expected ${expected}`,
-        )
+        assert.ok(Math.abs(loss - expected) <= 1e-5 * expected, `loss ${i} is ${loss}, expected ${expected}`)
       })
     } finally {
       await trainer.close()

@@ -61,7 +61,12 @@ const productRows: readonly GradRow[] = [
   microsoft('FusedConv', convolution, activation('Tanh')),
   microsoft('FusedConv', [...convolution, [2, 4, 5, 4]], activation('Sigmoid')),
   microsoft('FusedConv', convolution.slice(0, 2), { group: 1, strides: [2, 1] }),
-  microsoft('FusedConv', convolution, activation('LeakyRelu', 0.3)),
+  // Far from the kink, below it.
+  microsoft(
+    'FusedConv',
+    convolution.map((shape, i) => ({ shape, domain: i === 0 ? [0.1, 1] : [-1, -0.1] })),
+    activation('LeakyRelu', 0.3),
+  ),
   microsoft('FusedConv', convolution, activation('HardSigmoid', 0.01, 0.5)),
   microsoft('FusedConv', convolution, activation('Clip', -20, 20)),
 ]
