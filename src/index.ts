@@ -6,6 +6,8 @@ export type { Candidate, FinetuneResult } from './train/finish.ts'
 export type { FinetuneContext, FinetuneEvent, FinetuneOptions, Select } from './train/options.ts'
 export type { FinetunePlan } from './train/plan.ts'
 export type { OptimizerSpec } from './train/optimizers.ts'
+export type { TrainingSettings } from './train/training-settings.ts'
+export type { ClipSpec, EmaSpec, ParameterGroup } from './train/update.ts'
 export type { BaseSpec, ScheduleSpec, SwaRateSpec } from './train/schedules.ts'
 export { averageModel, type AverageModelOptions, type AverageResult } from './eval/average-model.ts'
 export {

@@ -6,7 +6,7 @@ import { graphFingerprint, RunningAverage } from '../averaging/index.ts'
 import { evaluateModel } from '../eval/evaluate.ts'
 import { evaluationSource } from '../eval/inference-form.ts'
 import type { Metrics } from '../eval/metrics.ts'
-import type { StepMetrics } from '../runtime/engine.ts'
+import type { StepMetrics, Traffic } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { Course } from './course.ts'
@@ -36,7 +36,7 @@ export class Training {
   readonly #context: FinetuneContext
   #log: MetricsLog
   /** Of the steps before this process. */
-  readonly #trafficBefore: Progress['traffic']
+  readonly #trafficBefore: Traffic
   #notesShown = 0
   #savedAt = performance.now()
 

@@ -26,6 +26,7 @@ import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { loadModel, writePatched } from '../../src/serde/index.ts'
 import { MemorySource } from '../../src/tensor/source.ts'
 import { finetune } from '../../src/train/finetune.ts'
+import type { RunSettings } from '../../src/train/options.ts'
 import { InterruptedError } from '../../src/util/errors.ts'
 import { writeDigits } from '../support/digits.ts'
 import { errorOf } from '../support/errors.ts'
@@ -48,13 +49,28 @@ const SHARED = {
   },
 } as const
 
-test('a run in memory gives the bytes of a run on disk', async () => {
-  const { settings } = resolveOptions()
+/** Plain, and with all that a run may carry from step to step. */
+const SETTINGS: Readonly<Record<string, Partial<RunSettings>>> = {
+  plain: {},
+  rich: {
+    ...{ accumulate: 2, ema: { decay: 0.5, warmup: true }, clip: { kind: 'norm', limit: 1 } },
+    ...{ headOnly: { over: '1ba', also: [] }, layerDecay: 0.9, patience: 1 },
+    ...{ select: 'ema', metric: 'loss' },
+  },
+}
+
+for (const [name, settings] of Object.entries(SETTINGS)) {
+  test(`${name}: a run in memory gives the bytes of a run on disk`, () => compareRuns(name, settings))
+}
+
+async function compareRuns(name: string, changed: Partial<RunSettings>): Promise<void> {
+  const settings = { ...resolveOptions().settings, ...changed }
+  const run = join(folder, name)
   const onDisk = await finetune(
     cpuEngine(),
     {
       ...SHARED,
-      ...{ model: MODEL, data, settings, run: join(folder, 'run') },
+      ...{ model: MODEL, data, settings, run },
       dataOptions: { holdOut: 0.2, seed: 3 },
       augment: { shift: 1 },
     },
@@ -64,14 +80,13 @@ test('a run in memory gives the bytes of a run on disk', async () => {
   const inMemory = await finetuneInBrowser({
     model,
     data: await openDataset(data),
-    options: { ...SHARED, holdOut: 0.2, augment: { shift: 1 } },
+    options: { ...SHARED, settings, holdOut: 0.2, augment: { shift: 1 } },
     engine: cpuEngine(),
     onEvent: event => events.push(event),
   })
-  for (const name of ['averaged', 'last'] as const) {
-    const wanted = readFileSync(join(folder, 'run', `${name}.onnx`))
-    assert.ok(wanted.equals(inMemory[name]), `${name}.onnx`)
-  }
+  for (const file of ['averaged', 'last'] as const)
+    assert.ok(readFileSync(join(run, `${file}.onnx`)).equals(inMemory[file]), `${file}.onnx`)
+  assert.ok(readFileSync(join(run, 'model.onnx')).equals(inMemory.selectedModel), 'model.onnx')
   assert.equal(inMemory.snapshots, onDisk.snapshots)
   assert.is(inMemory.selected, onDisk.selected)
   assert.is(inMemory.swaIsBest, onDisk.swaIsBest)
@@ -87,7 +102,7 @@ test('a run in memory gives the bytes of a run on disk', async () => {
     Array.from({ length: inMemory.steps }, (_, i) => i + 1),
   )
   assert.ok(steps.every(({ accuracy }) => accuracy !== null && accuracy >= 0 && accuracy <= 1))
-})
+}
 
 test('a model patched in memory has the bytes of the one patched on disk', async () => {
   const metadata = new Map([['swa_onnx.method', 'test']])

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
+import type { Engine, StepMetrics } from '../../src/runtime/engine.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
 import type { Tensor } from '../../src/tensor/tensor.ts'
 import { groupsWithin } from '../../src/train/groups.ts'
@@ -18,6 +19,7 @@ import { emaDecayAt, writeUpdate, type UpdateOptions } from '../../src/train/upd
 import { planWeights } from '../../src/train/weight-plan.ts'
 import { movingAverage } from '../../src/train/weights.ts'
 import { relativeError } from '../support/close.ts'
+import { cpuLoopEngine } from '../support/cpu-loop.ts'
 import { readSafetensors } from '../support/safetensors.ts'
 import { MODELS, row, type Reference } from '../support/training.ts'
 
@@ -54,7 +56,7 @@ function specOf({ optimizer, hyper }: Case): OptimizerSpec {
 }
 
 /** The programs of a case, as a session makes them. */
-async function openCase(entry: Case) {
+async function openCase(entry: Case, engine: Engine) {
   const folder = join(MODELS, index.model)
   const model = await deserializeModel(readFileSync(join(folder, 'model.onnx')), index.model)
   const { batch } = JSON.parse(readFileSync(join(folder, 'reference.json'), 'utf8')) as Reference
@@ -95,30 +97,46 @@ async function openCase(entry: Case) {
     phases.push({ until: headOnly.steps * accumulate, training })
   }
   const training = buildProgram(graph, { ...common, groups, batchNorm: 'train' })
-  const trainer = new PhasedTrainer(cpuEngine(), [...phases, { until: Infinity, training }], { threads: 1 })
+  const trainer = new PhasedTrainer(engine, [...phases, { until: Infinity, training }], { threads: 1 })
   const data = readSafetensors(join(folder, 'reference.safetensors'))
   return { training, trainer, start: await initialState(graph, training), data, input: graph.inputs[0]!.name }
 }
 
-for (const [name, entry] of Object.entries(index.cases)) {
-  test(`${name}: the state after PyTorch's loop`, async () => {
+/** Engines, and the batches that each is sent at once: accumulation ends within chunks, and runs over their ends. */
+const ENGINES: readonly [engine: Engine, chunk: number][] = [
+  [cpuEngine(), 1],
+  [cpuLoopEngine(), 3],
+]
+
+const rows = Object.entries(index.cases).flatMap(([name, entry]) =>
+  ENGINES.map(([engine, chunk]) => ({ name, entry, engine, chunk })),
+)
+
+for (const { name, entry, engine, chunk } of rows) {
+  test(`${name}, ${chunk} at once: the state after PyTorch's loop`, async () => {
     const expected = readSafetensors(join(FOLDER, `${name}.safetensors`))
-    const { training, trainer, start, data, input } = await openCase(entry)
+    const { training, trainer, start, data, input } = await openCase(entry, engine)
     try {
       const [inputs, targets] = [data.get('steps/input')!, data.get('steps/target')!]
       const [losses, norms] = [expected.get('losses')!.toNumbers(), expected.get('norms')?.toNumbers()]
       await trainer.enter(0)
       await trainer.writeState(start)
-      for (const [i, wanted] of losses.entries()) {
+      const found: StepMetrics[] = []
+      for (let i = 0; i < losses.length; i = found.length) {
         await trainer.enter(i)
         // The state may be taken out and put back between any two batches.
         if (i === 3) await trainer.writeState(await trainer.readState())
-        const feeds = new Map([
-          [input, row(inputs, i)],
-          [trainer.training.target.name, row(targets, i)],
-          ...trainer.training.scalarsAt(i + 1, entry.hyper.lr),
-        ])
-        const [metrics] = await trainer.steps([feeds])
+        const feedsOf = (k: number) =>
+          new Map([
+            [input, row(inputs, k)],
+            [trainer.training.target.name, row(targets, k)],
+            ...trainer.training.scalarsAt(k + 1, entry.hyper.lr),
+          ])
+        const count = Math.min(chunk, losses.length - i, trainer.until - i)
+        found.push(...(await trainer.steps(Array.from({ length: count }, (_, k) => feedsOf(i + k)))))
+      }
+      for (const [i, wanted] of losses.entries()) {
+        const metrics = found[i]
         const loss = metrics!.get('loss')!
         assert.ok(Math.abs(loss - wanted) <= TOLERANCE * wanted, `loss ${i} is ${loss}, PyTorch ${wanted}`)
         const ends = (i + 1) % index.accumulate === 0
