@@ -6,25 +6,21 @@ import type { Metrics } from './metrics.ts'
 /** Metrics of which less is better; of all others, more is. */
 const LESS_IS_BETTER: ReadonlySet<string> = new Set(['loss', 'mae'])
 
-/**
- * Higher is better. `metric` names what counts; `auto` is accuracy where there is one, ties broken by the loss, else minus
- * the loss.
- */
-export function scoreOf(metrics: Metrics, metric = 'auto'): number {
-  if (metric !== 'auto') {
-    const { samples: _, ...measured } = metrics
-    const value = new Map<string, unknown>(Object.entries(measured)).get(metric)
-    if (typeof value === 'number') return LESS_IS_BETTER.has(metric) ? -value : value
-    const names = Object.keys(measured)
-    throw new UsageError(`--metric ${metric}: it is not measured here, found ${names.join(', ')}`, {
-      cure: 'name one of these, or leave the option out',
-    })
-  }
+/** Higher is better: by default accuracy where there is one, ties broken by the loss, else minus the loss; or a named metric. */
+export function scoreOf(metrics: Metrics, metric?: string): number {
+  if (metric !== undefined) return scoreBy(metrics, metric)
   const accuracy = metrics.top1 ?? metrics.accuracy
   if (accuracy === undefined) return -metrics.loss
   // A sample more or less outweighs any loss: accuracy moves in steps of 1/samples or more.
   const tie = 1 / (1 + Math.max(0, metrics.loss))
   return accuracy + (tie * 1e-3) / Math.max(1, metrics.samples)
+}
+
+/** A metric by its name, or minus it where less is better. */
+function scoreBy({ samples: _, ...measured }: Metrics, metric: string): number {
+  const value = new Map<string, unknown>(Object.entries(measured)).get(metric)
+  if (typeof value === 'number') return LESS_IS_BETTER.has(metric) ? -value : value
+  throw new UsageError(`metric: "${metric}" was not measured, found ${Object.keys(measured).join(', ')}`)
 }
 
 /** `top-1 98.70 %, loss 0.0412`. */
