@@ -24,6 +24,8 @@ export interface BrowserFinetune {
   /** Validation data; by default a share of `data` is held out. */
   readonly val?: BrowserData
   readonly options?: BrowserOptions
+  /** A loss of one's own: an ONNX file. */
+  readonly loss?: Uint8Array
   /** `auto` (default): WebGPU where there is a real GPU, else WebAssembly. */
   readonly engine?: WebEngineName | 'auto' | Engine
   /** How onnxruntime-web is loaded. */
@@ -67,16 +69,17 @@ export async function finetuneInBrowser(request: BrowserFinetune): Promise<Brows
   const options = resolveOptions(request.options)
   const file = await openModelBytes(model, name)
   const data = trainAndVal(request.data, request.val, options)
+  const lossGraph = request.loss ? { path: 'loss.onnx', bytes: request.loss } : null
   const opened = typeof engine === 'string' ? await openWebEngine(engine, request.web) : engine
   const plan = await resolvePlan(
     opened,
     file.model,
     { path: name, sha256: createHash('sha256').update(model).digest('hex') },
-    data,
+    { ...data, lossGraph },
     options,
   )
   onEvent({ kind: 'note', message: `engine: ${opened.description}` })
-  const session = await openSession(opened, file, { plan, ...data }, undefined)
+  const session = await openSession(opened, file, { plan, ...data, lossGraph }, undefined)
   try {
     const { trainer, graph } = session
     const run = await MemoryRun.open(session, context)

@@ -107,14 +107,13 @@ export class MemoryRun {
 
   /** Measures a model file on the validation data. */
   async validate(model: Uint8Array, what: string, step: number): Promise<Metrics> {
-    const { engine, plan, val, measure, output } = this.#session
+    const { engine, val, measured, graph } = this.#session
     const { signal, onEvent } = this.#context
     const file = await openModelBytes(model)
     const batches = evaluationBatches(this.#session, val!, signal)
     const metrics = await evaluateModel(engine, await inferenceSource(file, model), batches, {
-      ...measure,
-      output,
-      ignoreIndex: plan.settings.ignoreIndex,
+      measured,
+      loss: graph.ownLoss?.toMeasure ?? null,
       signal,
       onProgress: done =>
         onEvent({ kind: 'progress', label: `validate ${what}`, done, total: val!.length, unit: 'samples' }),

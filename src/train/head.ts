@@ -1,55 +1,128 @@
-/** The last layer of a model: the weights that are trained alone while the rest is kept. */
+/** The classifier of a run: the model's own, or a fresh one for the classes of the data. */
 
-import type { Graph } from '../ir/graph.ts'
-import { readsOf } from '../ir/topology.ts'
-import type { Value } from '../ir/value.ts'
-import { checkPatterns, matchesPattern, variableValues } from '../passes/index.ts'
-import { UsageError } from '../util/errors.ts'
-import type { NamedWeight } from './layer-levels.ts'
+import { existsSync } from 'node:fs'
+import type { Dataset } from '../data/index.ts'
+import type { Model } from '../ir/graph.ts'
+import { cloneModel, findHead, findLogits, reinitHead } from '../passes/index.ts'
+import { loadModel, saveModel, type ModelFile } from '../serde/index.ts'
+import { InputError, SwaError, UsageError } from '../util/errors.ts'
+import type { RunFolder } from './run-folder.ts'
 
-/** Operators whose weights make a layer; others only add to one. */
-const LAYERS: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'Einsum'])
+/**
+ * `keep` trains the model's classifier, `reinit` starts a fresh one; `auto` keeps it where it has as many classes as
+ * asked for, or as the data have.
+ */
+export type HeadChoice = 'auto' | 'keep' | 'reinit'
 
-/** The names of the last layer's weights, and of those that match one of the patterns. */
-export function headWeights(
-  graph: Graph,
-  weights: readonly NamedWeight[],
-  logits: Value,
-  also: readonly string[],
-): Set<string> {
-  checkPatterns(
-    '--head-only-train',
-    also,
-    weights.map(({ name }) => name),
-  )
-  const last = lastLayer(graph, logits)
-  const head = weights.filter(
-    ({ name, value }) => last.has(value) || also.some(pattern => matchesPattern(pattern, name)),
-  )
-  if (head.length === 0) {
-    throw new UsageError('--head-only: the last layer has no weights that are trained', {
-      cure: 'name the weights of the first phase with --head-only-train, or leave --head-only out',
-    })
-  }
-  return new Set(head.map(({ name }) => name))
+export interface HeadOptions {
+  readonly head?: HeadChoice
+  readonly numClasses?: number
 }
 
-/** The initializers between the logits and the last layers on each way back from them, those layers' own included. */
-function lastLayer(graph: Graph, logits: Value): Set<Value> {
-  const changing = variableValues(graph)
-  const found = new Set<Value>()
-  const visited = new Set<Value>()
-  const pending = [logits]
-  for (let value = pending.pop(); value; value = pending.pop()) {
-    if (visited.has(value)) continue
-    visited.add(value)
-    if (value.tensor !== null) found.add(value)
-    const node = value.producer
-    if (!node) continue
-    const reads = [...readsOf(node)]
-    const weights = reads.filter(read => !changing.has(read))
-    const isEnd = changing.has(value) && LAYERS.has(node.opType) && weights.length > 0
-    pending.push(...(isEnd ? weights : reads))
+/** A fresh head, as the plan of a run has it. */
+export interface HeadPlan {
+  readonly classes: number
+}
+
+/** Whether a run starts with a fresh head, and of how many classes; null keeps the model's own. */
+export function planHead(
+  model: Model,
+  dataset: Dataset,
+  { head = 'auto', numClasses }: HeadOptions,
+  output?: string,
+): HeadPlan | null {
+  if (numClasses !== undefined && (!Number.isSafeInteger(numClasses) || numClasses < 1)) {
+    throw new UsageError(`--num-classes: expected a whole number above 0, found ${numClasses}`)
   }
-  return found
+  const inData = dataset.classes?.length
+  if (numClasses !== undefined && inData !== undefined && inData > numClasses) {
+    throw new UsageError(`--num-classes ${numClasses}: ${dataset.name} has ${inData} classes`)
+  }
+  if (head === 'reinit') {
+    const classes = numClasses ?? inData
+    if (classes === undefined) {
+      throw new UsageError(`--head reinit: ${dataset.name} holds values, not classes`, {
+        cure: 'say how many outputs the new head has with --num-classes',
+      })
+    }
+    findHead(model, output)
+    return { classes }
+  }
+  const own = classesOf(model, output)
+  if (numClasses !== undefined && numClasses !== own) {
+    if (head === 'keep') {
+      throw new UsageError(
+        `--num-classes ${numClasses} --head keep: the model has ${own ?? 'an unknown number of'} classes`,
+      )
+    }
+    findHead(model, output)
+    return { classes: numClasses }
+  }
+  if (head === 'auto' && own !== null && own > 1) checkSame(dataset, own)
+  return null
+}
+
+/** Class names that are more than their numbers stand for classes of their own, all of which are there. */
+function checkSame(dataset: Dataset, outputs: number): void {
+  const { classes, name } = dataset
+  if (classes === null || classes.length === outputs) return
+  const named = classes.some((label, i) => label !== String(i))
+  if (classes.length < outputs && !named) return
+  throw new InputError(`data: ${name} has ${classes.length} classes, the model has ${outputs} outputs`, {
+    cure: `--head reinit starts a new classifier for them${classes.length < outputs ? '; --head keep trains the first outputs of the one there is' : ''}`,
+  })
+}
+
+/** The classes of the model: of its head where one is found, else what its output declares. */
+function classesOf(model: Model, output: string | undefined): number | null {
+  try {
+    return findHead(model, output).classes
+  } catch (error) {
+    if (!(error instanceof SwaError)) throw error
+  }
+  try {
+    const { type } = findLogits(model, output).output
+    const dim = type?.kind === 'tensor' && type.shape?.length === 2 ? type.shape[1] : null
+    return typeof dim === 'number' ? dim : null
+  } catch (error) {
+    if (error instanceof SwaError) return null
+    throw error
+  }
+}
+
+/** What a run starts from: the model, or the one with a fresh head that the run folder keeps. */
+export interface Start {
+  readonly file: ModelFile
+  readonly path: string
+  readonly notes: readonly string[]
+}
+
+/** Opens the start of a run; the model with a new head is written once, so that everything after refers to one file. */
+export async function openStart(
+  run: RunFolder,
+  file: ModelFile,
+  {
+    head,
+    seed,
+    settings,
+    train,
+  }: {
+    readonly head?: HeadPlan
+    readonly seed: number
+    readonly settings: { readonly output?: string }
+    readonly train: { readonly classes: readonly string[] | null }
+  },
+): Promise<Start> {
+  if (!head) return { file, path: file.path, notes: [] }
+  const { model } = cloneModel(file.model)
+  const { output } = settings
+  const classNames = train.classes?.length === head.classes ? { classNames: train.classes } : {}
+  const { notes } = await reinitHead(model, {
+    ...{ classes: head.classes, seed },
+    ...classNames,
+    ...(output === undefined ? {} : { output }),
+  })
+  const path = run.file('start.onnx')
+  if (!existsSync(path)) await saveModel(model, path)
+  return { file: await loadModel(path), path, notes }
 }

@@ -7,6 +7,7 @@
 import type { Feeds, StepMetrics, Trainer } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, InterruptedError, invariant } from '../util/errors.ts'
+import { SCALE_METRIC, SKIPPED_METRIC } from './loss-scaling.ts'
 
 export interface LoopOptions {
   readonly trainer: Trainer
@@ -126,7 +127,21 @@ class Flight {
   }
 }
 
+/**
+ * Mixed precision skips a step that is not finite, and tries the next with a smaller scale; below a scale of one that was
+ * not the reason.
+ */
 function checkFinite(step: number, metrics: StepMetrics): void {
+  if (metrics.get(SKIPPED_METRIC) === 1) {
+    const scale = metrics.get(SCALE_METRIC)!
+    if (scale > 1) return
+    throw new InputError(
+      `training: the gradients of step ${step} are not finite at a loss scale of ${scale}`,
+      {
+        cure: DIVERGED,
+      },
+    )
+  }
   for (const [name, value] of metrics) {
     if (Number.isFinite(value)) continue
     throw new InputError(`training: ${name} became ${value} at step ${step}`, { cure: DIVERGED })

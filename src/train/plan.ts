@@ -1,6 +1,7 @@
 /** From options to a resolved plan: everything a run depends on, as JSON. Two runs of one plan give the same bytes. */
 
 import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import {
   checkTransforms,
   fingerprintDataset,
@@ -16,8 +17,9 @@ import { inputSpecs, transformsForInputs, type DataOptions, type ImageOptions } 
 import type { Model } from '../ir/graph.ts'
 import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
-import { UsageError } from '../util/errors.ts'
+import { InputError, messageOf, UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
+import { planHead, type HeadPlan } from './head.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
@@ -50,12 +52,23 @@ export interface FinetunePlan extends WeightPlan {
   readonly schedule: SchedulePlan
   readonly evalEvery: number
   readonly settings: RunSettings & TrainingSettings
+  /** The ONNX file of a loss of one's own. */
+  readonly lossGraph: { readonly path: string; readonly sha256: string } | null
+  /** A fresh classifier; absent where the model keeps its own. */
+  readonly head?: HeadPlan
 }
 
 export interface PlannedRun {
   readonly plan: FinetunePlan
   readonly train: Dataset
   readonly val: Dataset | null
+  readonly lossGraph: LossGraphFile | null
+}
+
+/** The ONNX file of a loss, read. */
+export interface LossGraphFile {
+  readonly path: string
+  readonly bytes: Uint8Array
 }
 
 /** What of an engine is part of a plan. */
@@ -69,11 +82,29 @@ export async function planFinetune(
 ): Promise<PlannedRun> {
   const { train, val } = await openData(options)
   const model = { path: options.model, sha256: await sha256File(options.model) }
-  return { plan: await resolvePlan(engine, file.model, model, { train, val }, options), train, val }
+  const lossGraph = await readLossGraph(options.lossGraph)
+  return {
+    plan: await resolvePlan(engine, file.model, model, { train, val, lossGraph }, options),
+    train,
+    val,
+    lossGraph,
+  }
+}
+
+async function readLossGraph(path: string | undefined): Promise<LossGraphFile | null> {
+  if (path === undefined) return null
+  try {
+    return { path, bytes: await readFile(path) }
+  } catch (error) {
+    throw new InputError(`loss ${path}: it cannot be read: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 /** What a plan takes from the options, wherever model and data are. */
-export type PlanOptions = Omit<FinetuneOptions, 'model' | 'data' | 'val' | 'run' | 'dataOptions'> & {
+export type PlanOptions = Omit<
+  FinetuneOptions,
+  'model' | 'data' | 'val' | 'run' | 'dataOptions' | 'lossGraph'
+> & {
   readonly dataOptions: ImageOptions
 }
 
@@ -82,11 +113,12 @@ export async function resolvePlan(
   engine: PlannedEngine,
   model: Model,
   source: FinetunePlan['model'],
-  { train, val }: { readonly train: Dataset; readonly val: Dataset | null },
+  { train, val, lossGraph }: Omit<PlannedRun, 'plan'>,
   options: PlanOptions,
 ): Promise<FinetunePlan> {
   const settings = { ...DEFAULT_TRAINING, ...options.settings }
   checkSettings(settings, val !== null)
+  const head = planHead(model, train, options, settings.output)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
@@ -117,6 +149,11 @@ export async function resolvePlan(
     ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
     settings,
+    lossGraph: lossGraph && {
+      path: lossGraph.path,
+      sha256: createHash('sha256').update(lossGraph.bytes).digest('hex'),
+    },
+    ...(head ? { head } : {}),
     ...(await planWeightsOf(model, settings, headSteps)),
   }
 }
@@ -182,12 +219,26 @@ function dataPlan(dataset: Dataset): DataPlan {
 }
 
 /** Entries of a plan that say where things lie; what they are, their hashes say. */
-export const PLACES = ['model.path', 'train.name', 'train.notes', 'val.name', 'val.notes'] as const
+export const PLACES = [
+  'model.path',
+  'train.name',
+  'train.notes',
+  'val.name',
+  'val.notes',
+  'lossGraph.path',
+] as const
 
 /** A short name of a plan, for metadata: the same wherever model and data lie. */
 export function planDigest(plan: FinetunePlan): string {
   const placeless = (data: DataPlan | null) => data && { ...data, name: '', notes: [] }
   const { model, train, val } = plan
-  const known = { ...plan, model: model.sha256, train: placeless(train), val: placeless(val) }
+  const loss = plan.lossGraph?.sha256 ?? null
+  const known = {
+    ...plan,
+    model: model.sha256,
+    train: placeless(train),
+    val: placeless(val),
+    lossGraph: loss,
+  }
   return createHash('sha256').update(JSON.stringify(known)).digest('hex').slice(0, 16)
 }

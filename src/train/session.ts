@@ -1,21 +1,22 @@
 /** Everything a run has open: model, data, training program, engine session. */
 
-import { BatchLoader, type Dataset } from '../data/index.ts'
+import { BatchLoader, mixBatch, type Dataset, type MixOptions } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
-import type { OutputKind, Task } from '../eval/metrics.ts'
+import type { MeasuredOutput } from '../eval/task.ts'
 import type { Engine } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import type { Shape } from '../tensor/shape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { InputError } from '../util/errors.ts'
+import { InputError, UsageError } from '../util/errors.ts'
 import { groupsWithin } from './groups.ts'
-import type { LossSpec } from './losses.ts'
 import { PhasedTrainer, type Phase } from './phases.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
-import { adaptTargets, chooseLoss, measureOf, takesValues } from './task.ts'
+import { resolveClassWeights } from './class-weights.ts'
+import type { LossGraph } from './loss-graph.ts'
+import { adaptTargets, chooseLosses, lossRequests, softened, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
 import { planWeights } from './weight-plan.ts'
 
@@ -27,21 +28,21 @@ export interface TrainingSession {
   /** The program that trains everything; its state is the run's. */
   readonly training: TrainingProgram
   readonly trainer: PhasedTrainer
-  readonly loss: LossSpec
-  readonly measure: { readonly task: Task; readonly kind: OutputKind }
+  /** The outputs that are measured, the first one as the main one; none where the loss is a graph. */
+  readonly measured: readonly MeasuredOutput[]
   readonly loader: BatchLoader
+  /** How training batches are mixed; null if they are not. */
+  readonly mixing: MixOptions | null
   readonly val: Dataset | null
   /** Training data without augmentation: what batch norms are recalibrated on. */
   readonly calibration: Dataset
-  /** The output that is measured. */
-  readonly output: string
 }
 
 /** Builds the programs of a planned run; its trainer opens them phase by phase. */
 export async function openSession(
   engine: Engine,
   file: ModelFile,
-  { plan, train, val }: PlannedRun,
+  { plan, train, val, lossGraph }: PlannedRun,
   threads: number | undefined,
 ): Promise<TrainingSession> {
   const { batchSize, seed, settings, transforms } = plan
@@ -51,19 +52,29 @@ export async function openSession(
       batchSize,
       inputShapes: inputShapes(file, loader),
       patterns: settings.patterns,
-      attach: takesValues(settings.loss) ? 'output' : 'logits',
-      ...(settings.output === undefined ? {} : { output: settings.output }),
+      heads: lossRequests(settings).map(({ kind, output }) => ({
+        attach: takesValues(kind) ? 'output' : 'logits',
+        ...(output === undefined ? {} : { output }),
+      })),
+      ownLoss: lossGraph ? ownLoss(lossGraph, plan, train) : null,
     })
   const graph = await prepare()
-  const info = { ...graph, logits: graph.logits }
-  const loss = chooseLoss(settings, info, train)
+  const outputs = file.model.graph.outputs.map(({ name }) => name)
+  const { terms, measured } = graph.ownLoss
+    ? { terms: null, measured: [] }
+    : chooseLosses(settings, graph.heads, outputs, train)
+  const { mix } = settings
+  if (mix && !terms)
+    throw new UsageError('--mixup, --cutmix: they need --loss cross-entropy, the loss is a graph')
+  const loss = mix && terms ? softened(terms) : terms
   const { groups, headOnly } = planWeights(
     graph.model.graph,
     graph.parameters,
-    () => graph.logits,
+    () => graph.heads.map(({ logits }) => logits),
     settings,
     plan.headOnly?.steps ?? 0,
   )
+  const precision = plan.engine.precision === 'float16' ? 'float16' : 'float32'
   const phases: Phase[] = []
   if (headOnly) {
     // The weights outside the head are constants of this program, their batch norms those of inference.
@@ -71,13 +82,12 @@ export async function openSession(
     const another = await prepare()
     const parameters = another.parameters.filter(({ name }) => head.has(name))
     const only = { batchNorm: 'frozen', groups: groupsWithin(groups, head) } as const
-    const training = buildProgram({ ...another, parameters }, { ...settings, loss, ...only })
+    const training = buildProgram({ ...another, parameters }, { ...settings, loss, precision, ...only })
     phases.push({ until: headOnly.steps * settings.accumulate, training })
   }
-  const training = buildProgram(graph, { ...settings, loss, groups })
+  const training = buildProgram(graph, { ...settings, loss, groups, precision })
   phases.push({ until: Infinity, training })
   const trainer = new PhasedTrainer(engine, phases, threads === undefined ? {} : { threads })
-  const measure = measureOf(loss, graph.activation)
   return {
     plan,
     file,
@@ -85,12 +95,31 @@ export async function openSession(
     graph,
     training,
     trainer,
-    loss,
-    measure,
+    measured,
     loader,
+    mixing: mix
+      ? { mix, seed, classes: graph.heads[0]!.logits.shape[1] ?? 0, transforms: transforms.train }
+      : null,
     val,
     calibration: train,
-    output: graph.output,
+  }
+}
+
+/** A loss of the person's own, and what it may read of the data. */
+function ownLoss(
+  { path, bytes }: NonNullable<PlannedRun['lossGraph']>,
+  plan: FinetunePlan,
+  train: Dataset,
+): LossGraph {
+  const { classWeights, ignoreIndex, output } = plan.settings
+  const [main] = train.targets
+  const classes = Array.isArray(classWeights) ? classWeights.length : (main!.classes?.length ?? 0)
+  return {
+    path,
+    bytes,
+    targets: train.targets,
+    classWeights: classWeights ? resolveClassWeights(classWeights, classes, train, main!, ignoreIndex) : null,
+    ...(output === undefined ? {} : { output }),
   }
 }
 
@@ -104,14 +133,18 @@ export async function* feedsFrom(
   signal: AbortSignal,
 ): AsyncGenerator<Map<string, Tensor>, void, undefined> {
   const { loader, trainer, graph, plan } = session
-  const { target } = trainer.training
+  const main = loader.dataset.targets[0]!.name
   const ports = graph.inputs.map(({ name, shape }) => ({ name, shape }))
   const perEpoch = plan.batchesPerEpoch * plan.settings.accumulate
   for (let count = done; ;) {
     const epoch = Math.floor(count / perEpoch)
     for await (const batch of loader.batches(epoch, count % perEpoch, signal)) {
-      const feeds = bindInputs(batch.inputs, ports)
-      feeds.set(target.name, adaptTargets(batch.targets, target))
+      const { inputs, targets } = session.mixing ? mixBatch(batch, session.mixing) : batch
+      const feeds = bindInputs(inputs, ports)
+      for (const target of trainer.training.targets) {
+        const values = targets.get(target.field ?? main)!
+        feeds.set(target.name, adaptTargets(values, target))
+      }
       count++
       yield feeds
       if (count % perEpoch === 0) break

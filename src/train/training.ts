@@ -11,6 +11,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { Course } from './course.ts'
 import { initialState } from './initial-state.ts'
+import { scalingMetrics } from './loss-scaling.ts'
 import { DIVERGED, interruptedAfter, runLoop } from './loop.ts'
 import { MetricsLog } from './metrics-log.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
@@ -19,8 +20,8 @@ import { NO_TRAFFIC, sumTraffic } from './phases.ts'
 import { loadState, rewind, saveState, type Pending, type Progress, type RunFolder } from './run-folder.ts'
 import { describeMetrics, scoreOf } from '../eval/score.ts'
 import { evaluationBatches, feedsFrom, stepInputs, type TrainingSession } from './session.ts'
-import { THETA } from './state-writer.ts'
-import { weightsOfState, writeModelWith, writeSnapshot, type Weights } from './weights.ts'
+import { ACCUMULATED, THETA } from './state-writer.ts'
+import { narrowWeights, weightsOfState, writeModelWith, writeSnapshot, type Weights } from './weights.ts'
 
 /** State is saved at least this often, so that a kill costs little. */
 const SAVE_INTERVAL_MS = 60_000
@@ -68,7 +69,11 @@ export class Training {
     context: FinetuneContext,
   ): Promise<Training> {
     const { graph, training, trainer, file } = session
-    const shared = { segments: training.parameters.segments, fingerprint: await graphFingerprint(file.model) }
+    const shared = {
+      segments: training.parameters.segments,
+      fingerprint: await graphFingerprint(file.model),
+      narrow: narrowWeights(graph),
+    }
     const saved = await loadState(run)
     const progress = saved?.progress ?? NEW_RUN
     if (saved && saved.damaged.length > 0) {
@@ -143,16 +148,15 @@ export class Training {
 
   /** Measures a model file on the validation data and logs it. */
   async validate(path: string, what: string, step: number): Promise<Metrics> {
-    const { engine, plan, val, measure, output } = this.#session
+    const { engine, val, measured, graph } = this.#session
     const { signal, onEvent } = this.#context
     const metrics = await evaluateModel(
       engine,
       await evaluationSource(path),
       evaluationBatches(this.#session, val!, signal),
       {
-        ...measure,
-        output,
-        ignoreIndex: plan.settings.ignoreIndex,
+        measured,
+        loss: graph.ownLoss?.toMeasure ?? null,
         threads: this.#options.threads,
         signal,
         onProgress: done =>
@@ -180,14 +184,17 @@ export class Training {
     const loss = metrics.get('loss')!
     const ends = this.course.endsStep(batch)
     const { loss: sum, batches, gradNorm, steps } = pending
+    // Mixed precision skips steps whose numbers are not finite.
+    const counted = Number.isFinite(loss)
+    const norm = metrics.get('grad_norm') ?? 0
     this.progress = {
       ...this.progress,
       ...{ batches: batch, step: ends ? step : step - 1 },
       pending: {
-        ...{ loss: sum + loss, batches: batches + 1 },
+        ...{ loss: sum + (counted ? loss : 0), batches: batches + Number(counted) },
         // The norm of gradients that are not all there says nothing.
-        gradNorm: gradNorm + (ends ? (metrics.get('grad_norm') ?? 0) : 0),
-        steps: steps + Number(ends),
+        gradNorm: gradNorm + (ends && Number.isFinite(norm) ? norm : 0),
+        steps: steps + Number(ends && Number.isFinite(norm)),
       },
     }
     if (!ends) return
@@ -219,7 +226,7 @@ export class Training {
   /** What is due at a stop. The average is the last to change: what comes before may be interrupted. */
   async #doWork(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
     const weights = weightsOfState(this.#session.training, state)
-    await this.#logTraining(step)
+    await this.#logTraining(step, state)
     const metrics = await this.#validateWeights(weights, step)
     if (step === this.course.steps) this.progress = { ...this.progress, last: metrics }
     else if (metrics) this.#stopEarly(step, metrics)
@@ -250,13 +257,14 @@ export class Training {
     this.#savedAt = performance.now()
   }
 
-  async #logTraining(step: number): Promise<void> {
+  async #logTraining(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
     const { loss, batches, gradNorm, steps } = this.progress.pending
     if (batches === 0) return
     const { clip } = this.#session.plan.settings
     const metrics = {
       ...{ loss: loss / batches, lr: this.course.learningRate(step) },
-      ...(clip?.kind === 'norm' ? { grad_norm: gradNorm / steps } : {}),
+      ...(clip?.kind === 'norm' && steps > 0 ? { grad_norm: gradNorm / steps } : {}),
+      ...scalingMetrics(state),
     }
     await this.#log.append({ step, epoch: this.course.epoch(step), split: 'train', metrics })
     this.progress = { ...this.progress, pending: NOTHING_PENDING }
@@ -316,11 +324,12 @@ function checkBest(run: RunFolder, { best }: Progress): void {
 
 /**
  * The loss of a step is that of the weights before it: weights that a step broke show in the loss of the next. They must
- * not be saved in the meantime.
+ * not be saved in the meantime. Gradients that are added up may be no numbers where their loss is scaled: their step is
+ * skipped then.
  */
 function checkState(step: number, state: ReadonlyMap<string, Tensor>): void {
   for (const [name, tensor] of state) {
-    if (isFinite(tensor.view() as Float32Array)) continue
+    if (name === ACCUMULATED || isFinite(tensor.view() as Float32Array)) continue
     throw new InputError(`training: ${name} holds values that are not finite after step ${step}`, {
       cure: DIVERGED,
     })

@@ -9,6 +9,7 @@ import type { Builder } from '../ir/builder.ts'
 import { Value } from '../ir/value.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { FlatLayout } from './flat.ts'
+import { CHOICES, choicesOf, type LossScaling } from './loss-scaling.ts'
 import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
 import { ACCUMULATED, EMA, THETA, type StateWriter } from './state-writer.ts'
 
@@ -40,6 +41,8 @@ export interface UpdateOptions {
   /** Batches of one optimizer step; their gradients arrive divided by it. */
   readonly accumulate?: number
   readonly ema?: EmaSpec | null
+  /** How gradients arrive scaled, in mixed precision. */
+  readonly scaling?: LossScaling | null
 }
 
 export interface WrittenUpdate {
@@ -62,12 +65,12 @@ export function writeUpdate(
 ): WrittenUpdate {
   checkOptions(options)
   const { op } = state
-  const { clip = null, accumulate = 1, ema = null } = options
+  const { clip = null, accumulate = 1, ema = null, scaling = null } = options
   const optimizer = makeOptimizer(options.optimizer)
   const groups = options.groups ?? [oneGroup(options.optimizer, parameters)]
   const groupOf = new Map(groups.flatMap((group, i) => group.parameters.map(name => [name, i] as const)))
   const slots = optimizer.slotNames.map(name => state.declare(name, parameters))
-  const scalars = new StepScalars(op)
+  const scalars = new StepScalars(op, scaling)
   return op.within('optimizer', () => {
     // 1. Scalars: those of the optimizer for each group, then those of accumulation and average.
     const ofGroups = scalars.perGroup(optimizer, groups)
@@ -77,14 +80,16 @@ export function writeUpdate(
     // 2. Gradients: added up, then clipped.
     const sums = accumulation && state.declare(ACCUMULATED, parameters)
     const totals = gradients.map((gradient, i) =>
-      accumulation && sums ? op.Add(op.Mul(sums[i]!, accumulation.keep), gradient) : gradient,
+      accumulation && sums ? accumulation.added(sums[i]!, gradient) : gradient,
     )
-    const { clipped, norm } = clipGradients(op, totals, clip)
+    const good = scaling?.areFinite(totals) ?? null
+    const { clipped, norm } = clipGradients(op, scaling?.unscaled(totals) ?? totals, clip)
 
     // 3. The optimizer, and the average behind it. Between two optimizer steps both stay what they are.
     const averages = emaDecay && state.declare(EMA, parameters)
-    const settle = (next: Value, now: Value) =>
-      accumulation ? op.Where(accumulation.isStep, next, now) : next
+    const isStep = accumulation?.isStep ?? null
+    const settles = isStep && good ? op.And(isStep, good) : (isStep ?? good)
+    const settle = (next: Value, now: Value) => (settles ? op.Where(settles, next, now) : next)
     weights.forEach((theta, i) => {
       const group = groupOf.get(parameters.segments[i]!.name)
       invariant(group !== undefined, `parameter ${parameters.segments[i]!.name} is in no group`)
@@ -102,7 +107,10 @@ export function writeUpdate(
     })
     return {
       ...{ optimizer, inputs: scalars.inputs },
-      metrics: new Map(norm ? [['grad_norm', norm] as const] : []),
+      metrics: new Map([
+        ...(norm ? [['grad_norm', norm] as const] : []),
+        ...(scaling && good ? scaling.write(good, isStep) : []),
+      ]),
       scalarsAt: (batch, lr) => scalars.at(batch, lr, accumulate),
     }
   })
@@ -160,17 +168,19 @@ export function emaDecayAt({ decay, warmup }: EmaSpec, step: number): number {
 class StepScalars {
   readonly inputs: Value[] = []
   readonly #op: Builder
+  readonly #scaling: LossScaling | null
   readonly #values: ((batch: number, step: number, lr: number) => readonly number[])[] = []
 
-  constructor(op: Builder) {
+  constructor(op: Builder, scaling: LossScaling | null) {
     this.#op = op
+    this.#scaling = scaling
   }
 
   /** The optimizer's scalars of each group. Groups get theirs out of one vector, so that no group adds an input. */
   perGroup(optimizer: Optimizer, groups: readonly ParameterGroup[]): Value[][] {
     const op = this.#op
     const vectors = optimizer.scalarNames.map((name, k) =>
-      this.#declare(name, groups.length > 1 ? [groups.length] : [], (_batch, step, lr) =>
+      this.#counted(name, groups.length > 1 ? [groups.length] : [], (step, lr) =>
         groups.map(group => {
           const counted = Math.max(1, step - group.after)
           return optimizer.scalarsAt(counted, lr * group.lr, group.weightDecay)[k]!
@@ -181,12 +191,18 @@ class StepScalars {
     return groups.map((_, i) => vectors.map(vector => op.Gather(vector, op.scalar(i, 'int64'), 0)))
   }
 
-  /** `keep`: 0 at the first batch of an optimizer step, else 1. `isStep`: true at its last. */
-  accumulation(accumulate: number): { keep: Value; isStep: Value } {
+  /**
+   * `added`: the sum so far, which the first batch of an optimizer step forgets, be it a number or not. `isStep`: true at
+   * the last batch.
+   */
+  accumulation(accumulate: number): { added: (sum: Value, gradient: Value) => Value; isStep: Value } {
     const op = this.#op
+    const half = op.scalar(0.5)
     const keep = this.#declare('keep', [], batch => [(batch - 1) % accumulate === 0 ? 0 : 1])
     const apply = this.#declare('apply', [], batch => [batch % accumulate === 0 ? 1 : 0])
-    return { keep, isStep: op.Greater(apply, op.scalar(0.5)) }
+    const goesOn = op.Greater(keep, half)
+    const added = (sum: Value, gradient: Value) => op.Where(goesOn, op.Add(sum, gradient), gradient)
+    return { added, isStep: op.Greater(apply, half) }
   }
 
   emaDecay(ema: EmaSpec): Value {
@@ -201,6 +217,19 @@ class StepScalars {
         Tensor.of('float32', shape, this.#values[i]!(batch, step, lr)),
       ]),
     )
+  }
+
+  /** A scalar of the optimizer, which counts the steps that were made: with loss scaling, one of several choices. */
+  #counted(
+    name: string,
+    shape: readonly number[],
+    values: (step: number, lr: number) => readonly number[],
+  ): Value {
+    if (!this.#scaling) return this.#declare(name, shape, (_batch, step, lr) => values(step, lr))
+    const rows = this.#declare(name, [CHOICES, ...shape], (_batch, step, lr) =>
+      choicesOf(step, counted => values(counted, lr)),
+    )
+    return this.#scaling.chosen(rows)
   }
 
   #declare(

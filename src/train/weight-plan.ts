@@ -4,10 +4,11 @@ import type { Graph, Model } from '../ir/graph.ts'
 import type { Value } from '../ir/value.ts'
 import { classifyWeights, cloneModel, findLogits, liftConstants, raiseOpset } from '../passes/index.ts'
 import { groupWeights } from './groups.ts'
-import { headWeights } from './head.ts'
+import { headWeights } from './last-layer.ts'
 import type { NamedWeight } from './layer-levels.ts'
 import type { RunSettings } from './options.ts'
 import { PROGRAM_OPSET } from './prepare.ts'
+import { lossRequests } from './task.ts'
 import type { TrainingSettings } from './training-settings.ts'
 import type { ParameterGroup } from './update.ts'
 
@@ -21,7 +22,7 @@ export interface WeightPlan {
 export function planWeights(
   graph: Graph,
   weights: readonly NamedWeight[],
-  logits: () => Value,
+  logits: () => readonly Value[],
   settings: RunSettings & TrainingSettings,
   steps: number,
 ): WeightPlan {
@@ -44,7 +45,7 @@ export async function planWeightsOf(
   liftConstants(model)
   raiseOpset(model, PROGRAM_OPSET)
   const weights = await classifyWeights(model, settings.patterns)
-  const logits = () => findLogits(model, settings.output).value
+  const logits = () => lossRequests(settings).map(({ output }) => findLogits(model, output).value)
   const trained = weights.filter(({ trainable }) => trainable)
   return planWeights(model.graph, trained, logits, settings, steps)
 }

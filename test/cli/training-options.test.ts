@@ -14,7 +14,7 @@ import { errorOf } from '../support/errors.ts'
 
 const PLAIN: TrainingArguments = {
   ...{ epochs: 10, batchSize: 32, accumulate: 1, optimizer: 'sgd', nesterov: false, schedule: 'constant' },
-  ...{ lrEnd: 0, stepEvery: '0.3dur', gamma: 0.1, bn: 'train', dropout: true },
+  ...{ lrEnd: 0, stepEvery: '0.3dur', gamma: 0.1, bn: 'train', dropout: true, recompute: false },
 }
 const training = (args: Partial<TrainingArguments>): TrainingArguments => ({ ...PLAIN, ...args })
 const swa = (args: Partial<SwaArguments>) => ({ emaWarmup: false, select: 'swa', ...args }) as SwaArguments

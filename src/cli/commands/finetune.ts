@@ -42,7 +42,7 @@ export function builder(yargs: Argv): Argv {
 
 export async function handler(args: CommonArguments & FinetuneArguments): Promise<void> {
   const options = finetuneOptions(args)
-  const asked = askedEngine(args, AUTO)
+  const asked = askedEngine(args, AUTO, true)
   await runCommand(args, async ({ terminal, signal }) => {
     const { finetune, planRun } = await import('../../train/finetune.ts')
     if (args.dryRun) {

@@ -17,10 +17,11 @@ import {
   type EngineArguments,
   type WeightArguments,
 } from '../options.ts'
-import { AUGMENT_OPTIONS, augmentOf, type AugmentArguments } from './augment.ts'
+import { AUGMENT_OPTIONS, augmentOf, mixOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
 import { GROUP_OPTIONS, groupsOf, type GroupArguments } from './groups.ts'
-import { OBJECTIVE_OPTIONS, type ObjectiveArguments } from './objective.ts'
+import { HEAD_OPTIONS, headOf, type HeadArguments } from './head.ts'
+import { OBJECTIVE_OPTIONS, objectiveOf, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
 import { comparisonOf, SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
 import {
@@ -37,6 +38,7 @@ export const FINETUNE_OPTIONS = {
   ...AUGMENT_OPTIONS,
   ...TRAINING_OPTIONS,
   ...OBJECTIVE_OPTIONS,
+  ...HEAD_OPTIONS,
   ...WEIGHT_OPTIONS,
   ...GROUP_OPTIONS,
   ...SWA_OPTIONS,
@@ -53,6 +55,7 @@ export interface FinetuneArguments
     AugmentArguments,
     TrainingArguments,
     ObjectiveArguments,
+    HeadArguments,
     SwaArguments,
     WeightArguments,
     GroupArguments,
@@ -63,12 +66,14 @@ export interface FinetuneArguments
 }
 
 export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
-  const { model, data, val, output, threads } = args
+  const { model, data, val, threads } = args
+  const { settings: objective, lossGraph } = objectiveOf(args)
   return {
     model,
     data,
     dataOptions: dataOptions(args),
     augment: augmentOf(args),
+    ...headOf(args),
     run: args.run ?? join('runs', basename(model).replace(/\.onnx$/, '')),
     epochs: inRange('--epochs', args.epochs, 0, Infinity),
     batchSize: whole('--batch-size', args.batchSize),
@@ -79,17 +84,16 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
       ...gradientsOf(args),
       ...groupsOf(args),
       ...comparisonOf(args),
-      loss: args.loss,
-      labelSmoothing: args.labelSmoothing,
-      ignoreIndex: args.ignoreIndex,
+      ...objective,
       batchNorm: args.bn,
       bnMode: args.bnMode,
       dropout: args.dropout,
+      ...given({ recompute: args.recompute || undefined }),
       patterns: weightPatterns(args),
-      ...given({ output }),
+      ...given({ mix: mixOf(args) }),
     },
     evalEvery: args.evalEvery,
-    ...given({ val, threads: threads === undefined ? undefined : whole('--threads', threads) }),
+    ...given({ val, lossGraph, threads: threads === undefined ? undefined : whole('--threads', threads) }),
   }
 }
 

@@ -111,6 +111,12 @@ export const TRAINING_OPTIONS = {
     describe: 'batch norms: by batch statistics, or frozen',
   },
   dropout: { type: 'boolean', default: true, group: 'Training:', describe: 'let Dropout nodes drop' },
+  recompute: {
+    type: 'boolean',
+    default: false,
+    group: 'Training:',
+    describe: 'compute activations again in the backward pass: less memory, more time, the same numbers',
+  },
 } as const satisfies Record<string, Options>
 
 export interface TrainingArguments {
@@ -133,6 +139,7 @@ export interface TrainingArguments {
   readonly warmup?: string
   readonly bn: 'train' | 'frozen'
   readonly dropout: boolean
+  readonly recompute: boolean
 }
 
 export function learningRateOf({ lr, optimizer }: TrainingArguments): number {
