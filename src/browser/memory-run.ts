@@ -152,7 +152,7 @@ export class MemoryRun {
     const { plan } = this.#session
     const { patience: wanted, metric } = plan.settings
     if (wanted === null || !this.course.isBeforeSwa(step)) return
-    this.#patience = afterValidation(this.#patience, scoreOf(metrics, metric))
+    this.#patience = afterValidation(this.#patience, scoreOf(metrics, metric ?? undefined))
     if (this.#patience.misses < wanted) return
     const planned = this.course.steps
     this.course = new Course(plan, step)
@@ -167,7 +167,7 @@ export class MemoryRun {
     metrics: Metrics | null,
   ): void {
     const { training, plan } = this.#session
-    const score = (of: Metrics) => scoreOf(of, plan.settings.metric)
+    const score = (of: Metrics) => scoreOf(of, plan.settings.metric ?? undefined)
     const buffers = new Map(training.statistics.segments.map(({ name }) => [name, weights.get(name)!]))
     const theta = state.get(THETA)!.view() as Float32Array
     this.average.add({ theta, buffers }, { name: `step-${step}`, ordinal: step })

@@ -32,7 +32,11 @@ export function metadataOf(
 }
 
 /** The delivered candidate, compared by a metric. Equal scores go to the average. */
-export function select(candidates: readonly Measured[], wanted: Select, metric = 'auto'): CandidateName {
+export function select(
+  candidates: readonly Measured[],
+  wanted: Select,
+  metric: string | null = null,
+): CandidateName {
   if (wanted === 'ema') return 'ema'
   const measured = candidates.every(({ metrics }) => metrics !== null)
   if (wanted === 'swa' || !measured) return 'swa'
@@ -40,8 +44,8 @@ export function select(candidates: readonly Measured[], wanted: Select, metric =
 }
 
 /** The candidate that validates best. */
-export function winner(candidates: readonly Measured[], metric = 'auto'): CandidateName {
-  const score = ({ metrics }: Measured) => (metrics ? scoreOf(metrics, metric) : -Infinity)
+export function winner(candidates: readonly Measured[], metric: string | null = null): CandidateName {
+  const score = ({ metrics }: Measured) => (metrics ? scoreOf(metrics, metric ?? undefined) : -Infinity)
   const order: readonly CandidateName[] = ['swa', 'ema', 'best', 'last', 'start']
   const sorted = [...candidates].sort(
     (a, b) => score(b) - score(a) || order.indexOf(a.name) - order.indexOf(b.name),

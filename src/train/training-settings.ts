@@ -30,8 +30,8 @@ export interface TrainingSettings extends GroupSettings {
   readonly headOnly: { readonly over: string; readonly also: readonly string[] } | null
   /** Validations without improvement after which the SWA phase is brought forward; null: never. */
   readonly patience: number | null
-  /** The metric by which models are compared; `auto`: what suits the task. */
-  readonly metric: string
+  /** The metric by which models are compared; null: what suits the task. */
+  readonly metric: string | null
 }
 
 export const DEFAULT_TRAINING: TrainingSettings = {
@@ -44,5 +44,5 @@ export const DEFAULT_TRAINING: TrainingSettings = {
   ema: null,
   headOnly: null,
   patience: null,
-  metric: 'auto',
+  metric: null,
 }

@@ -238,7 +238,7 @@ export class Training {
     const { plan } = this.#session
     const { patience: wanted, metric } = plan.settings
     if (wanted === null || !this.course.isBeforeSwa(step)) return
-    const patience = afterValidation(this.progress.patience, scoreOf(metrics, metric))
+    const patience = afterValidation(this.progress.patience, scoreOf(metrics, metric ?? undefined))
     this.progress = { ...this.progress, patience }
     if (patience.misses < wanted) return
     const planned = this.course.steps
@@ -303,7 +303,7 @@ export class Training {
     const theta = state.get(THETA)!.view() as Float32Array
     this.average.add({ theta, buffers }, { name: `step-${step}`, ordinal: step })
     const { best } = this.progress
-    const score = (of: Metrics) => scoreOf(of, plan.settings.metric)
+    const score = (of: Metrics) => scoreOf(of, plan.settings.metric ?? undefined)
     const better = metrics && (!best || score(metrics) > score(best.metrics))
     this.progress = {
       ...this.progress,

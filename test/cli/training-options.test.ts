@@ -17,8 +17,7 @@ const PLAIN: TrainingArguments = {
   ...{ lrEnd: 0, stepEvery: '0.3dur', gamma: 0.1, bn: 'train', dropout: true, recompute: false },
 }
 const training = (args: Partial<TrainingArguments>): TrainingArguments => ({ ...PLAIN, ...args })
-const swa = (args: Partial<SwaArguments>) =>
-  ({ emaWarmup: false, metric: 'auto', select: 'swa', ...args }) as SwaArguments
+const swa = (args: Partial<SwaArguments>) => ({ emaWarmup: false, select: 'swa', ...args }) as SwaArguments
 const messageOf = async (run: () => unknown) => (await errorOf(run)).message
 
 test('an optimizer takes its defaults, and what is given', () => {
@@ -87,7 +86,7 @@ test('groups: a pattern and a number, parted by the last equals sign', async () 
 })
 
 test('averages and patience', async () => {
-  assert.equal(comparisonOf(swa({})), { select: 'swa', metric: 'auto', ema: null, patience: null })
+  assert.equal(comparisonOf(swa({})), { select: 'swa', metric: null, ema: null, patience: null })
   assert.equal(comparisonOf(swa({ ema: 0.99, emaWarmup: true, patience: 3, metric: 'loss' })), {
     ...{ select: 'swa', metric: 'loss', ema: { decay: 0.99, warmup: true }, patience: 3 },
   })

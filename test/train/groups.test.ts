@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
 import { groupsWithin, groupWeights } from '../../src/train/groups.ts'
-import { headWeights } from '../../src/train/head.ts'
+import { headWeights } from '../../src/train/last-layer.ts'
 import { blockOf, layerLevels } from '../../src/train/layer-levels.ts'
 import { prepareTraining } from '../../src/train/prepare.ts'
 import { DEFAULT_TRAINING } from '../../src/train/training-settings.ts'
@@ -143,7 +143,7 @@ test('patterns that match nothing and numbers out of range are refused', async (
 })
 
 test('the last layer: its matrix and what is added behind it', async () => {
-  const logits = blocks.graph.outputs[0]!
+  const logits = [blocks.graph.outputs[0]!]
   assert.equal([...headWeights(blocks.graph, weights, logits, [])], ['head.weight', 'head.bias'])
   assert.equal(
     [...headWeights(blocks.graph, weights, logits, ['*scale'])],
@@ -162,10 +162,17 @@ for (const name of readdirSync(MODELS)) {
       optimizer: { kind: 'sgd', momentum: 0, nesterov: false, weightDecay: 0.1 },
       layerDecay: 0.75,
       headOnly: { over: '1ep', also: [] },
+      loss: 'auto',
       patterns: {},
     } as unknown as Parameters<typeof planWeightsOf>[1]
     const graph = await prepareTraining(cpuEngine(), await read(), { batchSize: 8 })
-    const trained = planWeights(graph.model.graph, graph.parameters, () => graph.logits, settings, 5)
+    const trained = planWeights(
+      graph.model.graph,
+      graph.parameters,
+      () => graph.heads.map(({ logits }) => logits),
+      settings,
+      5,
+    )
     assert.equal(trained, await planWeightsOf(await read(), settings, 5))
     const head = trained.headOnly!.weights
     assert.is(head.length, 2)

@@ -81,7 +81,7 @@ async function openCase(entry: Case, engine: Engine) {
   const { groups, headOnly } = planWeights(
     graph.model.graph,
     graph.parameters,
-    () => graph.logits,
+    () => graph.heads.map(({ logits }) => logits),
     settings as unknown as Parameters<typeof planWeights>[3],
     entry.head_steps,
   )
@@ -129,7 +129,7 @@ for (const { name, entry, engine, chunk } of rows) {
         const feedsOf = (k: number) =>
           new Map([
             [input, row(inputs, k)],
-            [trainer.training.target.name, row(targets, k)],
+            [trainer.training.targets[0]!.name, row(targets, k)],
             ...trainer.training.scalarsAt(k + 1, entry.hyper.lr),
           ])
         const count = Math.min(chunk, losses.length - i, trainer.until - i)

@@ -56,10 +56,9 @@ export const SWA_OPTIONS = {
   },
   metric: {
     type: 'string',
-    default: 'auto',
     group: 'SWA:',
     describe:
-      'what is better: top1, loss, or any other metric that is measured (auto: accuracy where there is one, else the loss)',
+      'what models are compared by: top1, loss, or any other metric that is measured (default: accuracy where there is one, else the loss)',
   },
   patience: {
     type: 'number',
@@ -88,7 +87,7 @@ export interface SwaArguments {
   readonly select: Select
   readonly ema?: number
   readonly emaWarmup: boolean
-  readonly metric: string
+  readonly metric?: string
   readonly patience?: number
 }
 
@@ -96,7 +95,7 @@ export interface SwaArguments {
 export function comparisonOf(
   args: SwaArguments,
 ): Pick<TrainingSettings, 'ema' | 'metric' | 'patience'> & { select: Select } {
-  const { ema, emaWarmup: warmup, metric, patience, select } = args
+  const { ema, emaWarmup: warmup, metric = null, patience, select } = args
   if (ema === undefined && warmup) throw new UsageError('--ema-warmup: expected together with --ema')
   return {
     ...{ select, metric },
