@@ -107,7 +107,7 @@ export async function openStart(
     settings,
     train,
   }: {
-    readonly head: HeadPlan | undefined
+    readonly head?: HeadPlan
     readonly seed: number
     readonly settings: { readonly output?: string }
     readonly train: { readonly classes: readonly string[] | null }

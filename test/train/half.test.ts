@@ -130,12 +130,7 @@ test('a run on a float16 file: evaluated, averaged and recalibrated, every weigh
   const [a, b] = snapshots.map(snapshot => snapshot.get(weight.name)!)
   const expected = a!.map((value, i) => numberToFloat16((value + b![i]!) / 2))
   assert.equal([...((await weight.tensor!.load()).view() as Uint16Array)], expected)
-  assert.equal(averaged.model.graph.inputs[0]!.type, {
-    kind: 'tensor',
-    dtype: 'float16',
-    shape:
-      file.model.graph.inputs[0]!.type!.kind === 'tensor' ? file.model.graph.inputs[0]!.type.shape : null,
-  })
+  assert.is(averaged.model.graph.inputs[0]!.dtype, 'float16')
   await averaged.close()
 })
 
