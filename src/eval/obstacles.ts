@@ -9,6 +9,7 @@ import {
   classifyWeights,
   cloneModel,
   findLogits,
+  inlineFunctions,
   liftConstants,
   raiseOpset,
   refuseQuantized,
@@ -42,6 +43,7 @@ export async function findObstacles(
   const { model } = cloneModel(source)
   attempt(() => refuseQuantized(model))
   const raised = attempt(() => {
+    inlineFunctions(model)
     liftConstants(model)
     return raiseOpset(model, PROGRAM_OPSET)
   })
@@ -54,16 +56,7 @@ export async function findObstacles(
 
   const trained = (await classifyWeights(model, patterns)).filter(({ trainable }) => trainable)
   if (trained.length === 0) {
-    const cure = model.functions.length > 0 ? 'inline its local functions with onnx.inliner first' : null
-    obstacles.push({ message: 'model: no weight is trained', cure })
-  }
-  const half = trained.filter(({ dtype }) => dtype !== 'float32')
-  if (half.length > 0) {
-    const [first] = half
-    obstacles.push({
-      message: `model: ${half.length} parameters are not float32, the first is "${first!.name}" (${first!.dtype})`,
-      cure: 'convert the model to float32, or freeze them with --freeze',
-    })
+    obstacles.push({ message: 'model: no weight is trained', cure: null })
   }
   const named = new Set<string>()
   const values = trained.map(({ value }) => value)
