@@ -137,7 +137,8 @@ export function measuredData(
   { dataOptions, batchSize }: Pick<EvaluationOptions, 'dataOptions' | 'batchSize'>,
   signal: AbortSignal | undefined,
 ): MeasuredData {
-  const measured = chooseMeasured(plan, dataset)
+  const ignored = dataOptions?.ignoreIndex === undefined ? {} : { ignoreIndex: dataOptions.ignoreIndex }
+  const measured = chooseMeasured(plan, dataset).map(measure => ({ ...measure, ...ignored }))
   const transforms = transformsForInputs(dataset, plan.inputs, dataOptions)
   const batches = (fixed: number | null) =>
     evaluationLoader(dataset, transforms, fixed ?? batchSize).batches(0, 0, signal)

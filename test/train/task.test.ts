@@ -56,7 +56,7 @@ function chosen(heads: Head[], targets: TargetField[], settings: Partial<LossSet
   const outputs = heads.map(({ output }) => output)
   const { terms, measured } = chooseLosses({ ...SETTINGS, ...settings }, heads, outputs, dataset(targets))
   return terms.map(({ loss, weight, field }, i) => {
-    const axis = 'axis' in loss ? ` over ${loss.axis!}` : ''
+    const axis = 'axis' in loss ? ` over ${loss.axis}` : ''
     return `${loss.kind}${axis} @${field!} *${weight}: ${measured[i]!.task}`
   })
 }

@@ -39,6 +39,12 @@ export function builder(yargs: Argv): Argv {
         describe: 'labelled data: folder of class folders, IDX, npz, npy, class JSON',
       },
       ...DATA_OPTIONS,
+      'ignore-index': {
+        type: 'number',
+        default: -100,
+        group: 'Data:',
+        describe: 'class that counts nothing',
+      },
       output: {
         type: 'string',
         group: 'Engine:',
