@@ -159,8 +159,6 @@ export interface DataArguments {
   readonly inputs?: string | undefined
   readonly targets?: string | undefined
   readonly targetKind?: TargetKind | undefined
-  /** Of commands that measure. */
-  readonly ignoreIndex?: number | undefined
   readonly classNames?: string | undefined
   readonly size?: string | undefined
   readonly preset?: PresetName | undefined
@@ -184,7 +182,7 @@ export interface WeightArguments {
 }
 
 /** Which samples, and what becomes of them on the way to the model. */
-export function dataOptions(args: DataArguments): DataOptions {
+export function dataOptions(args: DataArguments & { readonly ignoreIndex?: number }): DataOptions {
   const { split, targets, targetKind, preset, mean, std, size, inputs, limit, classNames, ignoreIndex } = args
   if ((mean === undefined) !== (std === undefined)) {
     throw new UsageError(`--${mean === undefined ? 'std' : 'mean'}: expected --mean and --std together`)

@@ -194,4 +194,10 @@ test('balanced weights of "yes": no / yes of each column', () => {
   assert.equal(resolvePosWeight('balanced', 2, dataset([field], rows.slice(0, 3)), field), [2, 1])
 })
 
+test('balanced weights of "yes" count every pixel of a mask', () => {
+  const field = target('0', 'class', [4], ['no', 'yes'])
+  const rows = [[Int32Array.of(1, 0, 0, 0)], [Int32Array.of(1, 0, 0, 0)]]
+  assert.equal(resolvePosWeight('balanced', 1, dataset([field], rows), field), [3])
+})
+
 test.run()

@@ -21,6 +21,7 @@ interface EvaluateArguments extends CommonArguments, DataArguments, EngineArgume
   readonly models: readonly string[]
   readonly data: string
   readonly output?: string
+  readonly ignoreIndex: number
   readonly engines?: string
   readonly tolerance?: number
 }
