@@ -19,16 +19,19 @@ import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
+import { planHead, type HeadPlan } from './head.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
-import { resolveLength, type RunLength } from './time.ts'
+import { resolveLength, resolvePoint, type RunLength } from './time.ts'
+import { DEFAULT_TRAINING, type TrainingSettings } from './training-settings.ts'
+import { planWeightsOf, type WeightPlan } from './weight-plan.ts'
 
 export interface DataPlan extends DatasetSummary {
   readonly fingerprint: string
 }
 
-export interface FinetunePlan {
+export interface FinetunePlan extends WeightPlan {
   readonly version: string
   /** What trains: another engine gives other numbers, so a run stays on its own. */
   readonly engine: { readonly name: string; readonly precision: Precision }
@@ -42,14 +45,17 @@ export interface FinetunePlan {
   }
   readonly batchSize: number
   readonly epochs: number
+  /** Optimizer steps of an epoch; each takes `accumulate` batches. */
   readonly batchesPerEpoch: number
   readonly steps: number
   readonly seed: number
   readonly schedule: SchedulePlan
   readonly evalEvery: number
-  readonly settings: RunSettings
+  readonly settings: RunSettings & TrainingSettings
   /** The ONNX file of a loss of one's own. */
   readonly lossGraph: { readonly path: string; readonly sha256: string } | null
+  /** A fresh classifier; absent where the model keeps its own. */
+  readonly head?: HeadPlan
 }
 
 export interface PlannedRun {
@@ -78,7 +84,7 @@ export async function planFinetune(
   const model = { path: options.model, sha256: await sha256File(options.model) }
   const lossGraph = await readLossGraph(options.lossGraph)
   return {
-    plan: resolvePlan(engine, file.model, model, { train, val, lossGraph }, options),
+    plan: await resolvePlan(engine, file.model, model, { train, val, lossGraph }, options),
     train,
     val,
     lossGraph,
@@ -103,36 +109,34 @@ export type PlanOptions = Omit<
 }
 
 /** Resolves every option against an engine, an open model and open data. */
-export function resolvePlan(
+export async function resolvePlan(
   engine: PlannedEngine,
   model: Model,
   source: FinetunePlan['model'],
   { train, val, lossGraph }: Omit<PlannedRun, 'plan'>,
   options: PlanOptions,
-): FinetunePlan {
-  const { select } = options.settings
-  if (val === null && select !== 'swa') {
-    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
-      cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
-    })
-  }
+): Promise<FinetunePlan> {
+  const settings = { ...DEFAULT_TRAINING, ...options.settings }
+  checkSettings(settings, val !== null)
+  const head = planHead(model, train, options, settings.output)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
   )
   const { batchSize, epochs, seed } = options
-  const batchesPerEpoch = Math.floor(train.length / batchSize)
-  if (batchesPerEpoch < 1) {
-    throw new UsageError(
-      `data: ${train.name} has ${train.length} samples, expected at least one batch of ${batchSize}`,
-      {
-        cure: 'use a smaller --batch-size, or more data',
-      },
-    )
+  const samplesPerStep = batchSize * settings.accumulate
+  const batchesPerEpoch = Math.floor(train.length / samplesPerStep)
+  if (!(batchesPerEpoch >= 1)) {
+    const wanted =
+      settings.accumulate === 1 ? `a batch of ${batchSize}` : `${settings.accumulate} batches of ${batchSize}`
+    throw new UsageError(`data: ${train.name} has ${train.length} samples, expected at least ${wanted}`, {
+      cure: 'use a smaller --batch-size or --accumulate, or more data',
+    })
   }
-  const length: RunLength = { epochs, batchesPerEpoch, batchSize }
+  const length: RunLength = { epochs, batchesPerEpoch, batchSize: samplesPerStep }
   const schedule = planSchedule(options.schedule, length)
+  const headSteps = settings.headOnly ? resolvePoint(settings.headOnly.over, length, '--head-only') : 0
   return {
     version: VERSION,
     engine: { name: engine.name, precision: engine.precision ?? 'float32' },
@@ -142,12 +146,37 @@ export function resolvePlan(
     transforms: { eval: transforms, train: augmented },
     ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
-    settings: options.settings,
+    settings,
     lossGraph: lossGraph && {
       path: lossGraph.path,
       sha256: createHash('sha256').update(lossGraph.bytes).digest('hex'),
     },
+    ...(head ? { head } : {}),
+    ...(await planWeightsOf(model, settings, headSteps)),
   }
+}
+
+function checkSettings(
+  { select, ema, patience, accumulate }: RunSettings & TrainingSettings,
+  val: boolean,
+): void {
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
+    throw new UsageError(`--accumulate: expected a positive whole number, found ${accumulate}`)
+  if (patience !== null && !(Number.isSafeInteger(patience) && patience >= 1))
+    throw new UsageError(`--patience: expected a positive whole number of validations, found ${patience}`)
+  if (select === 'ema' && !ema) {
+    throw new UsageError('--select ema: the run keeps no moving average', {
+      cure: 'give its decay with --ema, such as --ema 0.999',
+    })
+  }
+  if (val) return
+  const cure = 'give --val or a --hold-out above 0'
+  if (select === 'best' || select === 'gate') {
+    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
+      cure: `${cure}, or deliver the average with --select swa`,
+    })
+  }
+  if (patience !== null) throw new UsageError('--patience: there are no validation data to stop by', { cure })
 }
 
 async function openData({

@@ -13,13 +13,18 @@ import {
   constantValues,
   findBatchNorms,
   findLogits,
+  FUSIONS,
   fixedBatchSize,
   inlineBranches,
+  inlineFunctions,
   liftConstants,
+  modelTensors,
   raiseOpset,
   rebatch,
   refuseQuantized,
+  replaceNodes,
   setBatchSize,
+  toFloat32,
   type Activation,
   type BatchNormSite,
   type Logits,
@@ -32,6 +37,7 @@ import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InputError, UnsupportedError } from '../util/errors.ts'
 import { attachLoss, type AttachedLoss, type LossGraph } from './loss-graph.ts'
+import { openControlFlow, refuseControlFlow } from './open-control-flow.ts'
 
 /** Programs are written in this opset, or in the model's own where that is newer. */
 export const PROGRAM_OPSET = 18
@@ -96,20 +102,25 @@ export async function prepareTraining(
   source: Model,
   options: PrepareOptions,
 ): Promise<TrainingGraph> {
-  // 1. A copy of one opset, whose weights are all initializers.
+  // 1. A copy of one opset and without functions, whose weights are all initializers, and float32.
   refuseQuantized(source)
+  const stored = new Set(modelTensors(source))
   const { model } = cloneModel(source)
-  const { origins } = liftConstants(model)
+  inlineFunctions(model)
+  liftConstants(model)
   raiseOpset(model, PROGRAM_OPSET)
+  const { originals } = await toFloat32(model)
   await followBatchSize(engine, model, options)
   setBatchSize(model, options.batchSize, options.inputShapes)
+  await openControlFlow(engine, model, sampleFeeds(model.graph.feeds))
+  liftConstants(model)
 
   // 2. Which weights train, which are statistics; the loss goes before a trailing activation.
   const weights = await classifyWeights(model, options.patterns)
   const named = new Map<Value, TrainedWeight>()
   for (const { value, name } of weights) {
-    const tensor = origins.get(value)?.tensor
-    if (tensor) named.set(value, { name, value, tensor })
+    const tensor = value.tensor && (originals.get(value.tensor) ?? value.tensor)
+    if (tensor && stored.has(tensor)) named.set(value, { name, value, tensor })
   }
   const parameters = weights
     .filter(weight => weight.trainable)
@@ -117,9 +128,9 @@ export async function prepareTraining(
   for (const { name, value } of parameters) {
     if (value.dtype === 'float32') continue
     throw new UnsupportedError(
-      `model: parameter "${name}" is ${value.dtype}, only float32 parameters are trained`,
+      `model: parameter "${name}" is ${value.dtype} in a model of float32 inputs, where it cannot be trained`,
       {
-        cure: 'convert the model to float32, or freeze the parameter with --freeze',
+        cure: 'convert the parameter to float32, or freeze it with --freeze',
       },
     )
   }
@@ -128,7 +139,8 @@ export async function prepareTraining(
   const ends = ownLoss ? [] : headsOf(options).map(request => chooseEnd(model, request))
   model.graph.outputs = ownLoss ? [...ownLoss.outputs] : ends.map(({ value }) => value)
 
-  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
+  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch. Operators
+  // that stand for several others become those.
   const variable = [
     ...parameters.map(({ value }) => value),
     ...batchNorms.flatMap(site => [site.mean, site.variance]),
@@ -143,6 +155,11 @@ export async function prepareTraining(
   if (open)
     throw new UnsupportedError(`model: the shape of ${open.toString()} is not known on a batch of the data`)
   checkReshapes(model)
+  refuseControlFlow(
+    model,
+    parameters.map(({ value }) => value),
+  )
+  replaceNodes(model.graph, FUSIONS)
   const used = new Set(model.graph.nodes.flatMap(node => node.inputs))
   return {
     model,

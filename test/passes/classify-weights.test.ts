@@ -219,6 +219,49 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    title: 'steady progressions are constants: positions, slopes of ALiBi',
+    weights: {
+      slopes: floats([8], [1, 2, 3, 4, 5, 6, 7, 8].map(head => 2 ** -head)),
+      positions: floats([8], [0, 1, 2, 3, 4, 5, 6, 7]),
+      ones: floats([8], [1, 1, 1, 1, 1, 1, 1, 1]),
+      learned: floats([8], [0, 1, 2, 3, 4.1, 5, 6, 7]),
+    },
+    nodes: [
+      ['Relu', ['x'], ['h']],
+      ['Mul', ['h', 'slopes'], ['a']],
+      ['Add', ['a', 'positions'], ['b']],
+      ['Mul', ['b', 'ones'], ['c']],
+      ['Mul', ['c', 'learned'], ['y']],
+    ],
+    expected: [
+      'slopes: constant, steady progression in Mul "Mul_1"',
+      'positions: constant, steady progression in Add "Add_2"',
+      'ones: parameter, per-channel operand of Mul "Mul_3"',
+      'learned: parameter, per-channel operand of Mul "Mul_4"',
+    ],
+  },
+  {
+    title: 'frequencies of a position encoding are constants, with an activation they are parameters',
+    weights: {
+      frequencies: floats([4], [1, 0.3, 0.1, 0.03]),
+      positions: floats([4, 1], [0, 1, 2, 3]),
+      learned: randoms([4]),
+    },
+    nodes: [
+      ['Mul', ['positions', 'frequencies'], ['angles']],
+      ['Cos', ['angles'], ['waves']],
+      ['Relu', ['x'], ['h']],
+      ['Mul', ['h', 'waves'], ['rotated']],
+      ['Mul', ['rotated', 'learned'], ['fourier']],
+      ['Sin', ['fourier'], ['y']],
+    ],
+    expected: [
+      'frequencies: constant, frequencies of a sine table in Mul "Mul_3"',
+      'positions: constant, frequencies of a sine table in Mul "Mul_3"',
+      'learned: parameter, per-channel operand of Mul "Mul_4"',
+    ],
+  },
+  {
     title: 'tables, slopes, sizes, paddings and limits',
     weights: {
       table: randoms([10, 4]),

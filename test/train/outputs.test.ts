@@ -61,7 +61,7 @@ async function bothLosses({ model, input, targets, settings, lossGraph, ignoreIn
   })
   const graph = lossGraph ? { path: 'own.onnx', bytes: await serializeModel(lossGraph) } : null
   const data = { train: dataset, val: dataset, lossGraph: graph }
-  const plan = resolvePlan(engine, model, { path: 'made.onnx', sha256: '' }, data, {
+  const plan = await resolvePlan(engine, model, { path: 'made.onnx', sha256: '' }, data, {
     ...{ epochs: 1, batchSize: SAMPLES, seed: 1, augment: {}, evalEvery: '1ep', dataOptions: {} },
     schedule: {
       ...{ lr: 0.1, stepping: 'batch', base: { kind: 'constant' } },

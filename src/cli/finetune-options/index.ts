@@ -19,17 +19,28 @@ import {
 } from '../options.ts'
 import { AUGMENT_OPTIONS, augmentOf, mixOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
+import { GROUP_OPTIONS, groupsOf, type GroupArguments } from './groups.ts'
+import { HEAD_OPTIONS, headOf, type HeadArguments } from './head.ts'
 import { OBJECTIVE_OPTIONS, objectiveOf, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
-import { SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
-import { baseOf, learningRateOf, optimizerOf, TRAINING_OPTIONS, type TrainingArguments } from './training.ts'
+import { comparisonOf, SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
+import {
+  baseOf,
+  gradientsOf,
+  learningRateOf,
+  optimizerOf,
+  TRAINING_OPTIONS,
+  type TrainingArguments,
+} from './training.ts'
 
 export const FINETUNE_OPTIONS = {
   ...TRAINING_DATA_OPTIONS,
   ...AUGMENT_OPTIONS,
   ...TRAINING_OPTIONS,
   ...OBJECTIVE_OPTIONS,
+  ...HEAD_OPTIONS,
   ...WEIGHT_OPTIONS,
+  ...GROUP_OPTIONS,
   ...SWA_OPTIONS,
   ...RUN_OPTIONS,
   ...TRAINING_ENGINE_OPTIONS,
@@ -44,8 +55,10 @@ export interface FinetuneArguments
     AugmentArguments,
     TrainingArguments,
     ObjectiveArguments,
+    HeadArguments,
     SwaArguments,
     WeightArguments,
+    GroupArguments,
     RunArguments,
     Omit<EngineArguments, 'batchSize'> {
   readonly model: string
@@ -60,6 +73,7 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     data,
     dataOptions: dataOptions(args),
     augment: augmentOf(args),
+    ...headOf(args),
     run: args.run ?? join('runs', basename(model).replace(/\.onnx$/, '')),
     epochs: inRange('--epochs', args.epochs, 0, Infinity),
     batchSize: whole('--batch-size', args.batchSize),
@@ -67,11 +81,14 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     schedule: scheduleOf(args),
     settings: {
       optimizer: optimizerOf(args),
+      ...gradientsOf(args),
+      ...groupsOf(args),
+      ...comparisonOf(args),
       ...objective,
       batchNorm: args.bn,
       bnMode: args.bnMode,
       dropout: args.dropout,
-      select: args.select,
+      ...given({ recompute: args.recompute || undefined }),
       patterns: weightPatterns(args),
       ...given({ mix: mixOf(args) }),
     },
