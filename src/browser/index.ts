@@ -48,7 +48,7 @@ export type { RunSettings, Select } from '../train/options.ts'
 export { graphFingerprint, SnapshotAverage } from '../averaging/index.ts'
 export { diagnoseBatchNorm, recalibrate } from '../batchnorm/index.ts'
 export { evaluateModel } from '../eval/evaluate.ts'
-export { MetricsAccumulator, type Metrics } from '../eval/metrics.ts'
+export { MetricsAccumulator, type Measure, type Metrics } from '../eval/metrics.ts'
 export type { Inspection } from '../eval/inspect.ts'
 export type { ImageOptions } from '../eval/loading.ts'
 

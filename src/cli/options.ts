@@ -1,7 +1,7 @@
 /** Options that several commands share, as tables by category, and their way into library options. */
 
 import type { Options } from 'yargs'
-import type { PresetName, Split } from '../data/index.ts'
+import type { PresetName, Split, TargetKind } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import { AUTO, CPU, engineWords } from '../runtime/engines.ts'
@@ -44,10 +44,10 @@ export const DATA_OPTIONS = {
     describe: 'npz: name of the array of targets; npy, IDX: path of the file of targets',
   },
   'target-kind': {
-    choices: ['class', 'values'] as const,
+    choices: ['class', 'multilabel', 'values'] as const,
     group: 'Data:',
     describe:
-      'npz, npy: whether targets are classes or numbers to be predicted (default: whole numbers and one-hot rows are classes)',
+      'npz, npy: whether targets are classes, yes or no for each class, or numbers to be predicted (default: whole numbers and one-hot rows are classes)',
   },
   'class-names': {
     type: 'string',
@@ -165,7 +165,7 @@ export interface DataArguments {
   readonly seed: number
   readonly inputs?: string | undefined
   readonly targets?: string | undefined
-  readonly targetKind?: 'class' | 'values' | undefined
+  readonly targetKind?: TargetKind | undefined
   readonly classNames?: string | undefined
   readonly size?: string | undefined
   readonly preset?: PresetName | undefined
@@ -189,8 +189,8 @@ export interface WeightArguments {
 }
 
 /** Which samples, and what becomes of them on the way to the model. */
-export function dataOptions(args: DataArguments): DataOptions {
-  const { split, targets, targetKind, preset, mean, std, size, inputs, limit, classNames } = args
+export function dataOptions(args: DataArguments & { readonly ignoreIndex?: number }): DataOptions {
+  const { split, targets, targetKind, preset, mean, std, size, inputs, limit, classNames, ignoreIndex } = args
   if ((mean === undefined) !== (std === undefined)) {
     throw new UsageError(`--${mean === undefined ? 'std' : 'mean'}: expected --mean and --std together`)
   }
@@ -201,6 +201,7 @@ export function dataOptions(args: DataArguments): DataOptions {
       split,
       targets,
       targetKind,
+      ignoreIndex,
       preset,
       limit: limit === undefined ? undefined : whole('--limit', limit),
       inputs: inputs === undefined ? undefined : parseNames('--inputs', inputs),

@@ -32,6 +32,8 @@ export interface OpenOptions extends ArrayChoice {
   readonly limit?: number
   /** Name of the targets: an array of an npz or npy folder, or the path of an npy or IDX file. */
   readonly targets?: string
+  /** The class of elements (tokens, pixels) that have none; -100 by default. */
+  readonly ignoreIndex?: number
 }
 
 const KINDS =
@@ -174,6 +176,10 @@ function locateNpyPair(path: string, options: OpenOptions): Located {
   return locateArrays(storeOfNpyFiles(path, [path, targets]), { ...options, targets: labels })
 }
 
-function arrayOptions({ targetKind, layout }: OpenOptions): ArrayDatasetOptions {
-  return { ...(targetKind ? { targetKind } : {}), ...(layout ? { layout } : {}) }
+function arrayOptions({ targetKind, layout, ignoreIndex }: OpenOptions): ArrayDatasetOptions {
+  return {
+    ...(targetKind ? { targetKind } : {}),
+    ...(layout ? { layout } : {}),
+    ...(ignoreIndex === undefined ? {} : { ignoreIndex }),
+  }
 }

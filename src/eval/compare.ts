@@ -137,7 +137,8 @@ export function measuredData(
   { dataOptions, batchSize }: Pick<EvaluationOptions, 'dataOptions' | 'batchSize'>,
   signal: AbortSignal | undefined,
 ): MeasuredData {
-  const measured = chooseMeasured(plan, dataset)
+  const ignored = dataOptions?.ignoreIndex === undefined ? {} : { ignoreIndex: dataOptions.ignoreIndex }
+  const measured = chooseMeasured(plan, dataset).map(measure => ({ ...measure, ...ignored }))
   const transforms = transformsForInputs(dataset, plan.inputs, dataOptions)
   const batches = (fixed: number | null) =>
     evaluationLoader(dataset, transforms, fixed ?? batchSize).batches(0, 0, signal)
@@ -202,7 +203,12 @@ function named(
 ): Record<string, ClassReport[]> {
   const entries = Object.entries(perClass).map(([output, classes]) => {
     const names = measured.find(measure => measure.output === output)?.classes
-    return [output, classes.map((figures, c) => ({ class: names?.[c] ?? String(c), ...figures }))] as const
+    // Of one yes-no decision "yes" is the class that has figures.
+    const first = classes.length === 1 && names?.length === 2 ? 1 : 0
+    return [
+      output,
+      classes.map((figures, c) => ({ class: names?.[c + first] ?? String(c + first), ...figures })),
+    ] as const
   })
   return Object.fromEntries(entries)
 }

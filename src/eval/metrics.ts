@@ -31,6 +31,8 @@ export interface Measure {
   readonly kind: OutputKind
   /** The axis of the classes; default 1. */
   readonly axis?: number
+  /** Yes-no decisions: whether each position has one, not each class. */
+  readonly single?: boolean
   /** Targets of this class count nothing; default -100. */
   readonly ignoreIndex?: number
   /** Class names; entity tags (B-PER, I-PER, O) among them give the F1 of entities. */
@@ -94,7 +96,7 @@ export class MetricsAccumulator {
 /** The accumulator of a task. */
 function open(measure: Measure, dims: readonly number[]): Accumulator {
   if (measure.task === 'regression') return regression(dims)
-  if (measure.task === 'multilabel') return new BinaryAccumulator(measure.kind, dims)
+  if (measure.task === 'multilabel') return new BinaryAccumulator(measure, dims)
   return new ClassAccumulator(measure, dims)
 }
 
@@ -238,10 +240,10 @@ class BinaryAccumulator implements Accumulator {
   readonly #families: readonly BinaryFamily[]
   readonly #row: BinaryRow = { column: 0, target: 0, output: 0, probability: 0, yes: false, loss: 0 }
 
-  constructor(kind: OutputKind, dims: readonly number[]) {
-    const dense = sizeOf(dims.slice(2)) > 1
+  constructor({ kind, single = false }: Measure, dims: readonly number[]) {
     this.#kind = kind
-    this.#columns = dims[1] ?? 1
+    this.#columns = single ? 1 : (dims[1] ?? 1)
+    const dense = sizeOf(dims.slice(1)) > this.#columns
     this.#families = [
       decisions(),
       binaryCounts(this.#columns, dense),
@@ -253,7 +255,7 @@ class BinaryAccumulator implements Accumulator {
   add(output: ArrayLike<number>, dims: readonly number[], targets: Tensor, count: number): void {
     const wanted = targets.toNumbers()
     checkCount(dims, wanted.length, count)
-    const inner = sizeOf(dims.slice(2))
+    const inner = sizeOf(dims.slice(1)) / this.#columns
     for (let i = 0; i < wanted.length; i++) {
       const column = Math.floor(i / inner) % this.#columns
       this.#addRow(column, output[i]!, wanted[i]!)

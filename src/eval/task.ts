@@ -112,6 +112,7 @@ export function measureOutput(
     task,
     kind: outputKind(task, output.activation),
     ...(axis === null || axis === 1 ? {} : { axis }),
+    ...(task === 'multilabel' && decidesByPosition(output, target) ? { single: true } : {}),
     ...(target.classes ? { classes: target.classes } : {}),
   }
 }
@@ -132,6 +133,12 @@ export function outputKind(task: Task, activation: Activation): OutputKind {
 /** Whether a shape, batch first, holds one number for each sample. */
 export function isSingleOutput(shape: readonly Dim[] | null): boolean {
   return shape?.slice(1).every(dim => dim === 1) ?? false
+}
+
+/** Whether yes or no is about a position (a mask, a token), not about one of several classes. */
+function decidesByPosition({ shape }: OutputInfo, { kind, dims }: TargetField): boolean {
+  const positions = kind === 'class' ? dims.length > 0 : kind === 'values' && dims.length > 1
+  return positions && isMask(shape, dims)
 }
 
 /** Whether an output [N,1,d...], [N,d...,1] or [N,d...] holds one number for each of the positions. */

@@ -1,6 +1,7 @@
 /** What classes weigh in a loss: numbers, or what balances the classes of the training data. */
 
 import type { Dataset, TargetField } from '../data/index.ts'
+import { sizeOf } from '../tensor/shape.ts'
 import { InputError, UsageError } from '../util/errors.ts'
 
 /** `balanced`, one number for each class, or numbers by class name (others weigh 1). */
@@ -84,7 +85,11 @@ export function resolvePosWeight(
   for (let i = 0; i < dataset.length; i++) {
     const own = dataset.target(i, position)
     const list = typeof own === 'number' ? [own] : own
-    for (let c = 0; c < columns; c++) if (list[c]! > 0.5) yes[c]!++
+    const inner = list.length / columns
+    list.forEach((value: number, at: number) => {
+      if (value > 0.5) yes[Math.floor(at / inner)]!++
+    })
   }
-  return yes.map(count => (count === 0 ? 1 : Math.max(dataset.length - count, 1) / count))
+  const all = (dataset.length * sizeOf(target.dims)) / columns
+  return yes.map(count => (count === 0 ? 1 : Math.max(all - count, 1) / count))
 }

@@ -10,8 +10,7 @@ import type { LossInput, LossToMeasure } from '../eval/loss-meter.ts'
 import { nodesOnTheWay } from '../eval/obstacles.ts'
 import type { Builder } from '../ir/builder.ts'
 import type { Model } from '../ir/graph.ts'
-import { ONNX_DOMAIN } from '../ir/node.ts'
-import { walkNodes } from '../ir/topology.ts'
+import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import { Value, type Dim, type TensorType } from '../ir/value.ts'
 import {
   cloneModel,
@@ -125,7 +124,7 @@ class Attachment {
       if (domain !== ONNX_DOMAIN) this.#model.opsetImports.set(domain, version)
     const names = [...metrics.keys()]
     const outputs = [...metrics.values()].map(value => sources.get(value) ?? value)
-    this.#checkRules(outputs[0]!)
+    this.#checkRules(loss.nodes, outputs[0]!)
     return {
       outputs,
       inputs: new Set(this.#targets.map(({ value }) => value)),
@@ -145,7 +144,7 @@ class Attachment {
   }
 
   /** Names of the loss graph begin with `loss/` in the program. */
-  #rename(nodes: Model['graph']['nodes'], initializers: readonly Value[]): void {
+  #rename(nodes: readonly Node[], initializers: readonly Value[]): void {
     for (const value of initializers) value.name = this.#names.fresh(`${LOSS}/${value.name}`)
     for (const node of nodes) {
       node.name = this.#names.fresh(`${LOSS}/${node.name || node.opType}`)
@@ -232,8 +231,7 @@ class Attachment {
   }
 
   /** Gradients must find their way from the loss to what it reads of the model. */
-  #checkRules(loss: Value): void {
-    const own = [...walkNodes(this.#model.graph)].filter(node => node.name.startsWith(`${LOSS}/`))
+  #checkRules(own: readonly Node[], loss: Value): void {
     const read = this.#read.map(({ value }) => value)
     const way = nodesOnTheWay(own, read, loss)
     if (way.length === 0 && !read.includes(loss))

@@ -197,7 +197,7 @@ async function openData({
 
 /** Validation data are read as the training data are, all of them; files of their own go with targets of their own. */
 function validationOptions(
-  { seed = 0, inputs, targets, targetKind }: DataOptions,
+  { seed = 0, inputs, targets, targetKind, ignoreIndex }: DataOptions,
   train: Dataset,
 ): DataOptions {
   return {
@@ -205,6 +205,7 @@ function validationOptions(
     ...(inputs ? { inputs } : {}),
     ...(targets !== undefined && !/[\\/.]/.test(targets) ? { targets } : {}),
     ...(targetKind ? { targetKind } : {}),
+    ...(ignoreIndex === undefined ? {} : { ignoreIndex }),
     ...(train.classes ? { classNames: train.classes } : {}),
   }
 }

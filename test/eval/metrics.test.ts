@@ -147,6 +147,20 @@ for (const { name, measure, output, target, figures, perClass } of cases) {
   })
 }
 
+test('a mask of yes and no has one IoU, however its output is laid out', () => {
+  for (const dims of [
+    [1, 1, 2, 2],
+    [1, 2, 2, 1],
+    [1, 2, 2],
+  ]) {
+    const metrics = new MetricsAccumulator({ task: 'multilabel', kind: 'logits', single: true })
+    metrics.add(floats(dims, [1, 1, -1, -1]), Tensor.of('int64', [1, 2, 2], [1, 0, 1, 0]), 1)
+    const { meanIou, precision, f1, accuracy } = metrics.result()
+    assertClose([meanIou!, precision!, f1!, accuracy!], [1 / 3, 0.5, 0.5, 0.5], { relative: 1e-12 }, 'mask')
+    assert.is(metrics.perClass()!.length, 1)
+  }
+})
+
 test('a language model is measured at the next token', () => {
   const metrics = new MetricsAccumulator({ task: 'language-model', kind: 'logits', axis: 2 })
   // Two positions count: log 2 each; the first one is right by its index.

@@ -88,6 +88,16 @@ for (const [shape, axis, expected] of TOKENS) {
 test('a class for each pixel: one output a pixel is yes or no', () => {
   const mask = made('mask', { kind: 'class', dims: [8, 6], classes: ['no', 'yes'] })
   assert.is(taskOf('none', ['n', 1, 8, 6], mask), 'multilabel logits')
+  const single = (shape: (string | number)[]) =>
+    measureOutput({ name: 'y', shape, activation: 'none', axis: null }, mask.targets[0]!).single
+  assert.equal(
+    [
+      ['n', 1, 8, 6],
+      ['n', 8, 6, 1],
+      ['n', 8, 6],
+    ].map(single),
+    [true, true, true],
+  )
 })
 
 test('masks of another size than the output are refused with both sizes', async () => {

@@ -56,7 +56,7 @@ function chosen(heads: Head[], targets: TargetField[], settings: Partial<LossSet
   const outputs = heads.map(({ output }) => output)
   const { terms, measured } = chooseLosses({ ...SETTINGS, ...settings }, heads, outputs, dataset(targets))
   return terms.map(({ loss, weight, field }, i) => {
-    const axis = 'axis' in loss ? ` over ${loss.axis!}` : ''
+    const axis = 'axis' in loss ? ` over ${loss.axis}` : ''
     return `${loss.kind}${axis} @${field!} *${weight}: ${measured[i]!.task}`
   })
 }
@@ -192,6 +192,12 @@ test('balanced weights of "yes": no / yes of each column', () => {
   ].map(row => [Float32Array.from(row)])
   assert.equal(resolvePosWeight('balanced', 2, dataset([field], rows), field), [1, 1])
   assert.equal(resolvePosWeight('balanced', 2, dataset([field], rows.slice(0, 3)), field), [2, 1])
+})
+
+test('balanced weights of "yes" count every pixel of a mask', () => {
+  const field = target('0', 'class', [4], ['no', 'yes'])
+  const rows = [[Int32Array.of(1, 0, 0, 0)], [Int32Array.of(1, 0, 0, 0)]]
+  assert.equal(resolvePosWeight('balanced', 1, dataset([field], rows), field), [3])
 })
 
 test.run()

@@ -21,6 +21,7 @@ interface EvaluateArguments extends CommonArguments, DataArguments, EngineArgume
   readonly models: readonly string[]
   readonly data: string
   readonly output?: string
+  readonly ignoreIndex: number
   readonly engines?: string
   readonly tolerance?: number
 }
@@ -39,6 +40,12 @@ export function builder(yargs: Argv): Argv {
         describe: 'labelled data: folder of class folders, IDX, npz, npy, class JSON',
       },
       ...DATA_OPTIONS,
+      'ignore-index': {
+        type: 'number',
+        default: -100,
+        group: 'Data:',
+        describe: 'class that counts nothing',
+      },
       output: {
         type: 'string',
         group: 'Engine:',

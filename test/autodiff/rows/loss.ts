@@ -2,10 +2,24 @@
 
 import { sigmoidCrossEntropy, softmaxCrossEntropy } from '../../../src/autodiff/composites.ts'
 import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowering/index.ts'
+import { writeLoss, type LossSpec } from '../../../src/train/losses.ts'
 import type { GradRow, InputSpec } from '../../support/grad-row.ts'
 
 const lower: GradRow['lower'] = graph => lowerComposites(graph, COMPOSITE_LOWERINGS)
 const target = (shape: readonly number[]): InputSpec => ({ shape, domain: [0, 1], differentiable: false })
+
+const labels = (shape: readonly number[], values: readonly number[]): InputSpec => ({
+  ...{ shape, values, dtype: 'int64', differentiable: false },
+})
+
+/** Losses that use operators which no other loss does. */
+const written = (spec: LossSpec, shape: readonly number[], t: InputSpec): GradRow => ({
+  op: `Loss ${spec.kind}`,
+  inputs: [shape, t],
+  build: (op, [x, target]) => [writeLoss(op, spec, x!, target!)],
+  dtype: 'float32',
+  lower,
+})
 
 export const lossRows: readonly GradRow[] = [
   ...[
@@ -46,4 +60,11 @@ export const lossRows: readonly GradRow[] = [
     dtype: 'float32',
     lower,
   },
+  written(
+    { kind: 'focal', gamma: 1.5, classWeights: [0.5, 2, 1] },
+    [4, 3],
+    labels([4], [2, 0, -100, 1]),
+  ),
+  written({ kind: 'causal-lm' }, [2, 4, 3], labels([2, 4], [0, 1, 2, -100, 2, 2, 0, 1])),
+  written({ kind: 'binary-focal', posWeight: [2, 0.5, 1] }, [4, 3], target([4, 3])),
 ]
