@@ -64,7 +64,10 @@ export async function planFinetune(
   file: ModelFile,
   options: FinetuneOptions,
 ): Promise<PlannedRun> {
-  const { train, val } = await openData(options)
+  const { train, val } = await openData({
+    ...options,
+    dataOptions: { ...options.dataOptions, model: inputSpecs(file.model) },
+  })
   const model = { path: options.model, sha256: await sha256File(options.model) }
   return { plan: resolvePlan(engine, file.model, model, { train, val }, options), train, val }
 }
@@ -134,7 +137,7 @@ async function openData({
 
 /** Validation data are read as the training data are, all of them; files of their own go with targets of their own. */
 function validationOptions(
-  { seed = 0, inputs, targets, targetKind }: DataOptions,
+  { seed = 0, inputs, targets, targetKind, ...table }: DataOptions,
   train: Dataset,
 ): DataOptions {
   return {
@@ -142,7 +145,19 @@ function validationOptions(
     ...(inputs ? { inputs } : {}),
     ...(targets !== undefined && !/[\\/.]/.test(targets) ? { targets } : {}),
     ...(targetKind ? { targetKind } : {}),
+    ...tableOptions(table),
     ...(train.classes ? { classNames: train.classes } : {}),
+  }
+}
+
+/** Tables of validation have the columns of the training tables. */
+function tableOptions({ model, tokenizer, textColumns, labelColumns, maxLength }: DataOptions): DataOptions {
+  return {
+    ...(model ? { model } : {}),
+    ...(tokenizer === undefined ? {} : { tokenizer }),
+    ...(textColumns ? { textColumns } : {}),
+    ...(labelColumns ? { labelColumns } : {}),
+    ...(maxLength === undefined ? {} : { maxLength }),
   }
 }
 
