@@ -49,6 +49,28 @@ export const DATA_OPTIONS = {
     describe:
       'npz, npy: whether targets are classes, yes or no for each class, or numbers to be predicted (default: whole numbers and one-hot rows are classes)',
   },
+  tokenizer: {
+    type: 'string',
+    group: 'Data:',
+    describe: 'tables with text: tokenizer.json, or the folder of it, as Hugging Face writes it',
+  },
+  'text-columns': {
+    type: 'string',
+    group: 'Data:',
+    describe:
+      'tables: the column of texts or words, or two columns of pairs (default: text, sentence, ...): a,b',
+  },
+  'label-columns': {
+    type: 'string',
+    group: 'Data:',
+    describe: 'tables: the column of labels, or several of numbers (default: label, target, ...)',
+  },
+  'max-length': {
+    type: 'number',
+    group: 'Data:',
+    describe:
+      'tables with text: tokens of a sample (default: what the model takes, else the longest, up to 512)',
+  },
   'class-names': {
     type: 'string',
     group: 'Data:',
@@ -167,6 +189,10 @@ export interface DataArguments {
   readonly targets?: string | undefined
   readonly targetKind?: TargetKind | undefined
   readonly classNames?: string | undefined
+  readonly tokenizer?: string | undefined
+  readonly textColumns?: string | undefined
+  readonly labelColumns?: string | undefined
+  readonly maxLength?: number | undefined
   readonly size?: string | undefined
   readonly preset?: PresetName | undefined
   readonly mean?: string | undefined
@@ -203,6 +229,12 @@ export function dataOptions(args: DataArguments & { readonly ignoreIndex?: numbe
       targetKind,
       ignoreIndex,
       preset,
+      tokenizer: args.tokenizer,
+      maxLength: args.maxLength === undefined ? undefined : whole('--max-length', args.maxLength),
+      textColumns:
+        args.textColumns === undefined ? undefined : parseNames('--text-columns', args.textColumns),
+      labelColumns:
+        args.labelColumns === undefined ? undefined : parseNames('--label-columns', args.labelColumns),
       limit: limit === undefined ? undefined : whole('--limit', limit),
       inputs: inputs === undefined ? undefined : parseNames('--inputs', inputs),
       classNames: classNames === undefined ? undefined : parseNames('--class-names', classNames),

@@ -14,9 +14,12 @@ import { isIdx } from './idx.ts'
 import { classFolders, isImageName, listEntries, openImageFolder } from './image-folder.ts'
 import { openNpz, storeOfNpyFiles } from './npz.ts'
 import { openBothSplits, openSplit, splitOf, type Located, type OpenPart, type Split } from './splits.ts'
+import { locateTable, locateTables } from './table/locate-tables.ts'
+import type { TableChoice } from './table/open-table.ts'
+import { isTableName } from './table/table.ts'
 import { limitDataset, quoteSome, selectClasses } from './subset.ts'
 
-export interface OpenOptions extends ArrayChoice {
+export interface OpenOptions extends ArrayChoice, Omit<TableChoice, 'targetKind' | 'ignoreIndex'> {
   /** Which part; by default the usual part of data that have parts, else everything. */
   readonly split?: Split
   /** The part that is meant where `split` says nothing; `train` by default. */
@@ -37,7 +40,7 @@ export interface OpenOptions extends ArrayChoice {
 }
 
 const KINDS =
-  'a folder of class folders with images, IDX files (train-images-idx3-ubyte), an .npz or .npy files, or class JSON files (0.json)'
+  'a folder of class folders with images, IDX files (train-images-idx3-ubyte), an .npz or .npy files, class JSON files (0.json), or tables (.jsonl, .csv, .tsv, .parquet)'
 
 /** Opens a data set, or one part of it. */
 export async function openDataset(path: string, options: OpenOptions = {}): Promise<Dataset> {
@@ -83,6 +86,8 @@ async function locateInFolder(path: string, options: OpenOptions): Promise<Locat
   if (npz.length === 1) return locateArrays(await openNpz(join(path, npz[0]!)), options)
   const npy = files.filter(name => name.endsWith('.npy'))
   if (npy.length > 0) return locateNpyFolder(path, npy, options)
+  const tables = await locateTables(path, files, options)
+  if (tables) return tables
   const images = await locateImages(path, folders)
   if (images) return images
   const loose = files.filter(isImageName).length
@@ -146,6 +151,7 @@ async function holdsImages(folder: string, depth = 0): Promise<boolean> {
 async function locateFile(path: string, options: OpenOptions): Promise<Located> {
   if (path.endsWith('.npz')) return locateArrays(await openNpz(path), options)
   if (path.endsWith('.npy')) return locateNpyPair(path, options)
+  if (isTableName(path)) return locateTable(path, options)
   if (isImageName(path))
     throw new InputError(`data ${path}: one image is no data set; name the folder of its class folder`)
   const start = await readStart(path)

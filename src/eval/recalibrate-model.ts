@@ -37,7 +37,7 @@ export async function recalibrateModel(
   const file = await loadModel(model)
   try {
     refuseQuantized(file.model)
-    const dataset = await openDataset(data, dataOptions)
+    const dataset = await openDataset(data, { ...dataOptions, model: inputSpecs(file.model) })
     const transforms = transformsForInputs(dataset, inputSpecs(file.model), dataOptions)
     const settings = { out, mode, batchSize, seed: dataOptions.seed ?? 0, transforms }
     const limits = threads === undefined ? {} : { threads }

@@ -80,7 +80,10 @@ export async function planFinetune(
   file: ModelFile,
   options: FinetuneOptions,
 ): Promise<PlannedRun> {
-  const { train, val } = await openData(options)
+  const { train, val } = await openData({
+    ...options,
+    dataOptions: { ...options.dataOptions, model: inputSpecs(file.model) },
+  })
   const model = { path: options.model, sha256: await sha256File(options.model) }
   const lossGraph = await readLossGraph(options.lossGraph)
   return {
@@ -197,7 +200,7 @@ async function openData({
 
 /** Validation data are read as the training data are, all of them; files of their own go with targets of their own. */
 function validationOptions(
-  { seed = 0, inputs, targets, targetKind, ignoreIndex }: DataOptions,
+  { seed = 0, inputs, targets, targetKind, ignoreIndex, ...table }: DataOptions,
   train: Dataset,
 ): DataOptions {
   return {
@@ -206,7 +209,19 @@ function validationOptions(
     ...(targets !== undefined && !/[\\/.]/.test(targets) ? { targets } : {}),
     ...(targetKind ? { targetKind } : {}),
     ...(ignoreIndex === undefined ? {} : { ignoreIndex }),
+    ...tableOptions(table),
     ...(train.classes ? { classNames: train.classes } : {}),
+  }
+}
+
+/** Tables of validation have the columns of the training tables. */
+function tableOptions({ model, tokenizer, textColumns, labelColumns, maxLength }: DataOptions): DataOptions {
+  return {
+    ...(model ? { model } : {}),
+    ...(tokenizer === undefined ? {} : { tokenizer }),
+    ...(textColumns ? { textColumns } : {}),
+    ...(labelColumns ? { labelColumns } : {}),
+    ...(maxLength === undefined ? {} : { maxLength }),
   }
 }
 
