@@ -23,6 +23,7 @@ export const COMPOSITES = [
   'LayerNormGrad',
   'SoftmaxCrossEntropy',
   'SigmoidCrossEntropy',
+  'After',
 ] as const
 
 export type CompositeName = (typeof COMPOSITES)[number]
@@ -62,7 +63,7 @@ export function convInputGrad(
  *     dw[m, c, k] = Σ over n, o of dy[n, m, o] · x[n, g·C/group + c, o·stride + k·dilation − begin]
  *
  * x [N, C, i...], dy [N, M, o...] -> dw [M, C/group, k...], where g is m's group; x is 0 outside its shape. Attributes
- * as in ConvInputGrad.
+ * as in ConvInputGrad. In mixed precision x and dy are float16 and dw is float32, in which the sum over n is made.
  */
 export function convWeightGrad(op: Builder, x: Value, dy: Value, window: Window, group: number): Value {
   const dw = [dy.shape[1]!, x.shape[1]! / group, ...window.map(axis => axis.kernel)]
@@ -116,7 +117,8 @@ export interface BatchNormTrainOutputs {
  *
  * x [N, C, i...], scale [C], bias [C] -> y of x's shape, mean [C], variance [C] (the population variance: running
  * statistics as PyTorch keeps them multiply it by n/(n−1)). Attribute: epsilon. Statistics carry no gradient of their
- * own.
+ * own. Where y is computed again, mean and variance are inputs 3 and 4, and y is the only output. In mixed
+ * precision x and y are float16, the others float32.
  */
 export function batchNormTrain(
   op: Builder,
@@ -134,7 +136,8 @@ export function batchNormTrain(
  *
  *     dbias = Σ dy      dscale = Σ dy · x̂      dx = scale / √(variance + epsilon) · (dy − dbias/n − x̂ · dscale/n)
  *
- * dy, x, scale, mean, variance -> dx, dscale, dbias; each may be absent. Attribute: epsilon.
+ * dy, x, scale, mean, variance -> dx, dscale, dbias; each may be absent. Attribute: epsilon. In mixed precision dy, x and
+ * dx are float16, the others float32.
  */
 export function batchNormTrainGrad(
   op: Builder,
@@ -193,6 +196,14 @@ export function softmaxCrossEntropy(op: Builder, logits: Value, target: Value, a
  */
 export function sigmoidCrossEntropy(op: Builder, x: Value, t: Value): Value {
   return composite(op, 'SigmoidCrossEntropy', [x, t], [x.shape])[0]!
+}
+
+/**
+ * x as it is, but not before `signal` is known: what is computed from it stays apart from what is computed from x, and
+ * waits. x, signal (any shape, floating-point, one element or more) -> y of x's shape.
+ */
+export function after(op: Builder, x: Value, signal: Value): Value {
+  return composite(op, 'After', [x, signal], [x.shape])[0]!
 }
 
 /** Writes a composite node; a null shape makes an absent output. */

@@ -2,7 +2,9 @@
 
 import type { Builder } from '../ir/builder.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
+import { readsOf } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
+import type { Expansion } from '../ops/expansion.ts'
 import { tensorOf } from '../passes/lift-constants.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { invariant, UnsupportedError } from '../util/errors.ts'
@@ -10,7 +12,7 @@ import type { GradientRule, RuleContext, RuleEntry, RuleTable } from './rule.ts'
 
 /** The key of a node's operator in a rule table: `Relu`, `com.microsoft.Gelu`. */
 export function operatorKey(node: Node): string {
-  return node.domain === ONNX_DOMAIN ? node.opType : `${node.domain}.${node.opType}`
+  return node.key
 }
 
 /** The elements of an initializer or of the output of a Constant node; null for any other value. */
@@ -19,17 +21,32 @@ export function constantTensor(value: Value): Tensor | null {
   return tensor?.resident ? tensor : null
 }
 
+/** Differentiates nodes that a rule has written; the driver's own `pullBack`, with its rules and opset. */
+export type PullBack = (
+  nodes: readonly Node[],
+  seeds: ReadonlyMap<Value, Value>,
+  targets: readonly Value[],
+) => ReadonlyMap<Value, Value>
+
 export class NodeContext implements RuleContext {
   readonly op: Builder
   readonly node: Node
   readonly grads: readonly (Value | null)[]
   readonly #active: ReadonlySet<Value>
+  readonly #pullBack: PullBack
 
-  constructor(op: Builder, node: Node, grads: readonly (Value | null)[], active: ReadonlySet<Value>) {
+  constructor(
+    op: Builder,
+    node: Node,
+    grads: readonly (Value | null)[],
+    active: ReadonlySet<Value>,
+    pullBack: PullBack,
+  ) {
     this.op = op
     this.node = node
     this.grads = grads
     this.#active = active
+    this.#pullBack = pullBack
   }
 
   get inputs(): readonly (Value | null)[] {
@@ -64,6 +81,40 @@ export class NodeContext implements RuleContext {
     // Not Tensor.toNumbers: Slice marks "to the end" with the largest int64, which may lose its last bits here.
     return tensor.dtype === 'int64' ? Array.from(tensor.view(), Number) : tensor.toNumbers()
   }
+
+  readonly through = (expand: Expansion): (Value | null)[] => {
+    const { op, node } = this
+    const start = op.nodes.length
+    const outputs = [expand(op, node)].flat()
+    const written = op.nodes.slice(start)
+    const seeds = new Map<Value, Value>()
+    outputs.forEach((y, i) => {
+      const dy = this.grads[i]
+      if (!dy || !y) return
+      // One value may stand for two outputs.
+      const known = seeds.get(y)
+      seeds.set(y, known ? op.Add(known, dy) : dy)
+    })
+    const targets = node.inputs.filter((input, i) => input !== null && this.needs(i)) as Value[]
+    const found = this.#pullBack(written, seeds, [...new Set(targets)])
+    dropUnread(op, start, found.values())
+    // A value that is read twice has one gradient, for its first place.
+    return node.inputs.map((input, i) =>
+      input && this.needs(i) && node.inputs.indexOf(input) === i ? found.get(input)! : null,
+    )
+  }
+}
+
+/** Removes the nodes from `start` on that the results do not depend on. */
+function dropUnread(op: Builder, start: number, results: Iterable<Value>): void {
+  const read = new Set(results)
+  const kept: Node[] = []
+  for (const node of op.nodes.splice(start).reverse()) {
+    if (!node.outputs.some(output => output && read.has(output))) continue
+    for (const value of readsOf(node)) read.add(value)
+    kept.push(node)
+  }
+  op.nodes.push(...kept.reverse())
 }
 
 export interface VersionedRule {

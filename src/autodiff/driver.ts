@@ -17,7 +17,7 @@ import type { Value } from '../ir/value.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, sizeOf } from '../tensor/shape.ts'
 import { InputError, invariant } from '../util/errors.ts'
-import { NodeContext, ruleFor, type VersionedRule } from './context.ts'
+import { NodeContext, ruleFor, type PullBack, type VersionedRule } from './context.ts'
 import { NON_DIFFERENTIABLE } from './nondifferentiable.ts'
 import type { RuleTable } from './rule.ts'
 import { sumTo } from './unbroadcast.ts'
@@ -67,13 +67,15 @@ export function pullBack(
     invariant(sameType(value, seed), `seed ${seed.toString()} of ${value.toString()} has another type`)
     gradients.add(value, seed)
   }
+  const inner: PullBack = (written, ends, starts) =>
+    pullBack(builder, written, ends, starts, { ...options, unreached: 'zero' })
   for (const node of forward.reverse()) {
     if (isBarrier(node) || !reads(node, active)) continue
     const grads = node.outputs.map(output => (output ? gradients.of(output) : null))
     if (grads.every(grad => grad === null)) continue
     const found = ruleFor(options.rules, node, options.opset)
     builder.within(`${nameOf(node)}_grad`, () => {
-      const context = new NodeContext(builder, node, grads, active)
+      const context = new NodeContext(builder, node, grads, active, inner)
       const returned = found.rule(context)
       const results = node.inputs.map((input, i) => {
         invariant(returned[i] !== undefined, `${describe(node, found)} returned ${returned.length} gradients`)

@@ -29,7 +29,6 @@ export const NON_DIFFERENTIABLE: ReadonlySet<string> = new Set([
   'Hardmax',
   'NonMaxSuppression',
   'NonZero',
-  'OneHot',
   'Range',
   // Steps: the derivative is zero almost everywhere.
   'Ceil',

@@ -8,6 +8,7 @@
 import type { Builder } from '../ir/builder.ts'
 import type { Node } from '../ir/node.ts'
 import type { Value } from '../ir/value.ts'
+import type { Expansion } from '../ops/expansion.ts'
 
 export interface RuleContext {
   /** The tape that the rule writes on. */
@@ -24,6 +25,11 @@ export interface RuleContext {
   needs(index: number): boolean
   /** The elements of an input that is constant at import time (axes, pads, sizes); throws, naming the node, if it is not. */
   constant(index: number): number[]
+  /**
+   * The gradients of the inputs by way of other nodes that compute the same outputs: what `expand` writes is differentiated
+   * in the node's place. Of its nodes those stay that some gradient reads.
+   */
+  through(expand: Expansion): (Value | null)[]
 }
 
 /**
@@ -50,6 +56,11 @@ export function rule(gradient: GradientRule): RuleEntry {
 /** A row for an element-wise operator with broadcasting operands. */
 export function broadcasting(gradient: GradientRule): RuleEntry {
   return { versions: { 1: gradient }, broadcasts: true }
+}
+
+/** A row for an operator whose gradient is that of its expansion. */
+export function expanded(expand: Expansion): RuleEntry {
+  return rule(context => context.through(expand))
 }
 
 /** The domain of composite operators: emitted by rules, replaced by each engine's lowering before execution. */

@@ -30,6 +30,8 @@ export interface RunningAverageOptions {
   readonly segments: readonly VectorSegment[]
   /** Of the model's graph (fingerprint.ts). */
   readonly fingerprint: string
+  /** Tensors that their file holds in a narrower type: their mean is rounded once, to a number of that type. */
+  readonly narrow?: ReadonlyMap<string, 'float16' | 'bfloat16'>
 }
 
 interface Averaged {
@@ -102,17 +104,38 @@ export class SnapshotAverage {
     if (total === 0) throw new UsageError('average: no snapshot was added yet')
     const theta = new Float32Array(this.#length)
     for (const { name, offset, size } of this.options.segments) {
-      this.averaged.get(name)!.sums.mean('float32', total, theta.subarray(offset, offset + size))
+      this.#meanOf(name, 'float32', total, theta.subarray(offset, offset + size))
     }
     const buffers = new Map(this.last)
     const parameters = new Set(this.options.segments.map(segment => segment.name))
-    for (const [name, { dtype, dims, sums }] of this.averaged) {
+    for (const [name, { dtype, dims }] of this.averaged) {
       if (parameters.has(name)) continue
       const tensor = new Tensor(dtype, dims, new Uint8Array((sizeOf(dims) * DTYPES[dtype].bits) / 8))
-      sums.mean(dtype, total, elementsOf(tensor))
+      this.#meanOf(name, dtype, total, elementsOf(tensor))
       buffers.set(name, tensor)
     }
     return { theta, buffers }
+  }
+
+  #meanOf(
+    name: string,
+    dtype: AveragedDType,
+    total: number,
+    out: Float32Array | Float64Array | Uint16Array,
+  ): void {
+    const { sums, dims } = this.averaged.get(name)!
+    const narrow = this.options.narrow?.get(name)
+    if (narrow === undefined || dtype !== 'float32') {
+      sums.mean(dtype, total, out)
+      return
+    }
+    const bits = new Uint16Array(out.length)
+    sums.mean(narrow, total, bits)
+    Tensor.of(narrow, dims, bits)
+      .toNumbers()
+      .forEach((value, i) => {
+        out[i] = value
+      })
   }
 
   get #length(): number {

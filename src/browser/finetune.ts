@@ -10,7 +10,6 @@ import { metadataOf, select, winner, type CandidateName, type Measured } from '.
 import { resolvePlan, type FinetunePlan } from '../train/plan.ts'
 import { openSession, type TrainingSession } from '../train/session.ts'
 import type { Weights } from '../train/weights.ts'
-import { UsageError } from '../util/errors.ts'
 import { trainAndVal, type BrowserData } from './data.ts'
 import type { BrowserEvent, RunContext } from './events.ts'
 import { MemoryRun } from './memory-run.ts'
@@ -25,6 +24,8 @@ export interface BrowserFinetune {
   /** Validation data; by default a share of `data` is held out. */
   readonly val?: BrowserData
   readonly options?: BrowserOptions
+  /** A loss of one's own: an ONNX file. */
+  readonly loss?: Uint8Array
   /** `auto` (default): WebGPU where there is a real GPU, else WebAssembly. */
   readonly engine?: WebEngineName | 'auto' | Engine
   /** How onnxruntime-web is loaded. */
@@ -68,23 +69,22 @@ export async function finetuneInBrowser(request: BrowserFinetune): Promise<Brows
   const options = resolveOptions(request.options)
   const file = await openModelBytes(model, name)
   const data = trainAndVal(request.data, request.val, options)
-  if (data.val === null && options.settings.select !== 'swa')
-    throw new UsageError('select: without validation data only "swa" can be selected')
+  const lossGraph = request.loss ? { path: 'loss.onnx', bytes: request.loss } : null
   const opened = typeof engine === 'string' ? await openWebEngine(engine, request.web) : engine
-  const plan = resolvePlan(
+  const plan = await resolvePlan(
     opened,
     file.model,
     { path: name, sha256: createHash('sha256').update(model).digest('hex') },
-    data,
+    { ...data, lossGraph },
     options,
   )
   onEvent({ kind: 'note', message: `engine: ${opened.description}` })
-  const session = await openSession(opened, file, { plan, ...data }, undefined)
+  const session = await openSession(opened, file, { plan, ...data, lossGraph }, undefined)
   try {
     const { trainer, graph } = session
+    const run = await MemoryRun.open(session, context)
     for (const message of [...data.train.notes, ...graph.notes, ...trainer.notes])
       onEvent({ kind: 'note', message })
-    const run = await MemoryRun.open(session, context)
     await run.train()
     const { traffic } = trainer
     await trainer.close()
@@ -101,35 +101,40 @@ async function finish(
   traffic: Traffic,
 ): Promise<BrowserResult> {
   const { plan, val, training, file } = session
-  const { snapshots, best, start } = run
-  const { weights, metrics } = run.last!
-  const last = await run.modelWith(weights, metadataOf(plan, 'last', [plan.steps]))
-  const mean = run.average.mean()
-  const averagedWeights: Weights = new Map([...training.parameters.unpack(mean.theta), ...mean.buffers])
-  const { bytes: averaged, calibration } = await recalibrated(
-    session,
-    await run.modelWith(averagedWeights, metadataOf(plan, 'swa', snapshots)),
-    context,
-  )
-  const swaMetrics = val ? await run.validate(averaged, 'swa', plan.steps) : null
+  const { snapshots, best, start, course } = run
+  const { steps } = course
+  const { weights, metrics, moving } = run.last!
+  const last = await run.modelWith(weights, metadataOf(plan, 'last', [steps]))
+  const averageOf = async (mean: { theta: Float32Array; buffers: Weights }, method: 'swa' | 'ema') => {
+    const averaged: Weights = new Map([...training.parameters.unpack(mean.theta), ...mean.buffers])
+    const members = method === 'swa' ? snapshots : [steps]
+    const stale = await run.modelWith(averaged, metadataOf(plan, method, members))
+    const { bytes, calibration } = await recalibrated(session, stale, context)
+    const measured = val ? await run.validate(bytes, method, steps) : null
+    return { candidate: { name: method, step: steps, metrics: measured, bytes }, calibration }
+  }
+  const { candidate: swa, calibration } = await averageOf(run.average.mean(), 'swa')
+  const ema = moving && (await averageOf(moving, 'ema')).candidate
   const candidates: BrowserCandidate[] = [
     { name: 'start', step: 0, metrics: start, bytes: await patchModel(file, new Map(), new Map()) },
-    { name: 'last', step: plan.steps, metrics, bytes: last },
+    { name: 'last', step: steps, metrics, bytes: last },
     ...(best ? [await bestCandidate(run, best, plan)] : []),
-    { name: 'swa', step: plan.steps, metrics: swaMetrics, bytes: averaged },
+    ...(ema ? [ema] : []),
+    swa,
   ]
-  const selected = select(candidates, plan.settings.select)
+  const { metric } = plan.settings
+  const selected = select(candidates, plan.settings.select, metric)
   return {
     plan,
     engine: session.engine.description,
-    steps: plan.steps,
+    steps,
     snapshots,
     candidates,
     selected,
-    swaIsBest: swaMetrics && winner(candidates) === 'swa',
+    swaIsBest: swa.metrics && winner(candidates, metric) === 'swa',
     recalibrated: calibration,
     traffic,
-    averaged,
+    averaged: swa.bytes,
     last,
     selectedModel: candidates.find(candidate => candidate.name === selected)!.bytes,
   }

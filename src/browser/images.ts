@@ -1,6 +1,6 @@
 /** Labelled image files that a person chose in a page: `class/name.jpg`, or `train/class/...` and `val/class/...`. */
 
-import type { Dataset, Field, Sample } from '../data/dataset.ts'
+import type { Dataset, Field, Sample, TargetField } from '../data/dataset.ts'
 import type { Geometry } from '../data/geometry.ts'
 import { withCache } from '../data/image-cache.ts'
 import { splitOf } from '../data/splits.ts'
@@ -77,8 +77,7 @@ class BlobImages implements Dataset {
   readonly name: string
   readonly length: number
   readonly fields: readonly Field[] = [{ name: '0', layout: 'HWC', dims: null, dtype: 'uint8', range: null }]
-  readonly targetKind = 'class'
-  readonly targetDims = []
+  readonly targets: readonly TargetField[]
   readonly classes: readonly string[]
   readonly notes: readonly string[]
   readonly columns = null
@@ -95,6 +94,7 @@ class BlobImages implements Dataset {
     this.name = name
     this.length = files.length
     this.classes = classes
+    this.targets = [{ name: '0', kind: 'class', dims: [], classes }]
     this.notes = notes
     this.#files = files
     this.#labels = labels
@@ -114,6 +114,6 @@ class BlobImages implements Dataset {
 
   async load(index: number, geometry?: Geometry): Promise<Sample> {
     const { blob, path } = this.#files[index]!
-    return { inputs: [await decodeBlob(blob, path, geometry)], target: this.label(index) }
+    return { inputs: [await decodeBlob(blob, path, geometry)] }
   }
 }

@@ -1,12 +1,11 @@
 /** Looking at models without training them: what is inside, what they get right. */
 
-import { evaluationLoader, inputSpecs, transformsForInputs, type ImageOptions } from '../eval/loading.ts'
+import { measuredData, planOpen } from '../eval/compare.ts'
 import { evaluateModel } from '../eval/evaluate.ts'
 import { inferenceSource } from '../eval/inference-form.ts'
 import { inspectOpen, type Inspection, type InspectOptions } from '../eval/inspect.ts'
+import type { ImageOptions } from '../eval/loading.ts'
 import type { Metrics } from '../eval/metrics.ts'
-import { chooseTask, measureFor } from '../eval/task.ts'
-import { findLogits } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { openModelBytes } from '../serde/index.ts'
 import { datasetOf, type BrowserData } from './data.ts'
@@ -38,14 +37,8 @@ export async function evaluateInBrowser(
 ): Promise<Metrics> {
   const file = await openModelBytes(model)
   const dataset = datasetOf(data)
-  const transforms = transformsForInputs(dataset, inputSpecs(file.model), images)
-  const found = findLogits(file.model, output)
-  const shape = found.output.type?.kind === 'tensor' ? found.output.type.shape : null
-  const measure = measureFor(chooseTask(found.activation, shape, dataset), found.activation)
-  return evaluateModel(
-    engine,
-    await inferenceSource(file, model),
-    fixed => evaluationLoader(dataset, transforms, fixed ?? batchSize).batches(0, 0, signal),
-    { ...measure, output: found.output.name, signal, ...(onProgress ? { onProgress } : {}) },
-  )
+  const plan = planOpen(file.model, output)
+  const { measured, batches } = measuredData(plan, dataset, { dataOptions: images, batchSize }, signal)
+  const options = { measured, signal, ...(onProgress ? { onProgress } : {}) }
+  return evaluateModel(engine, await inferenceSource(file, model), batches, options)
 }

@@ -9,11 +9,12 @@ import type { StepMetrics } from '../runtime/engine.ts'
 import { openModelBytes, patchModel } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { initialState } from '../train/initial-state.ts'
+import { Course } from '../train/course.ts'
 import { runLoop } from '../train/loop.ts'
-import { isSnapshot, learningRateAt } from '../train/schedules.ts'
+import { afterValidation, describeEarlyStop, FRESH, type Patience } from '../train/patience.ts'
 import { evaluationBatches, feedsFrom, stepInputs, type TrainingSession } from '../train/session.ts'
 import { THETA } from '../train/state-writer.ts'
-import { placeWeights, weightsOfState, type Weights } from '../train/weights.ts'
+import { movingAverage, placeWeights, weightsOfState, type Weights } from '../train/weights.ts'
 import { InterruptedError } from '../util/errors.ts'
 import type { RunContext } from './events.ts'
 
@@ -30,7 +31,13 @@ export class MemoryRun {
   start: Metrics | null = null
   best: BestSnapshot | null = null
   /** The weights after the last step, and how they validate. */
-  last: { readonly weights: Weights; readonly metrics: Metrics | null } | null = null
+  last: {
+    readonly weights: Weights
+    readonly metrics: Metrics | null
+    readonly moving: ReturnType<typeof movingAverage>
+  } | null = null
+  course: Course
+  #patience: Patience = FRESH
   readonly #session: TrainingSession
   readonly #context: RunContext
 
@@ -38,6 +45,7 @@ export class MemoryRun {
     this.#session = session
     this.#context = context
     this.average = average
+    this.course = new Course(session.plan)
   }
 
   /** Begins at the model's own weights. */
@@ -47,29 +55,43 @@ export class MemoryRun {
       segments: training.parameters.segments,
       fingerprint: await graphFingerprint(file.model),
     })
+    await trainer.enter(0)
     await trainer.writeState(await initialState(graph, training))
     return new MemoryRun(session, context, average)
   }
 
   /** Trains to the end of the schedule. */
   async train(): Promise<void> {
-    const session = this.#session
-    const { plan, trainer, val } = session
-    const { signal } = this.#context
+    const { val } = this.#session
     if (val) this.start = await this.validate(await this.modelWith(new Map()), 'start', 0)
+    for (let done = 0; done < this.course.batches;) done = await this.#runPhase(done)
+  }
+
+  /** Trains to the end of the phase that comes after so many batches; returns the batches done then. */
+  async #runPhase(done: number): Promise<number> {
+    const session = this.#session
+    const { trainer } = session
+    const { signal } = this.#context
+    await trainer.enter(done)
+    const { until } = trainer
+    const end = () => Math.min(until, this.course.batches)
     const reading = new AbortController()
     try {
       await runLoop({
         trainer,
-        firstStep: 0,
-        lastStep: plan.steps,
-        batches: feedsFrom(session, 0, reading.signal),
-        scalarsAt: step => stepInputs(session, step, learningRateAt(plan.schedule, step - 1)),
-        isStop: step => this.#isDue(step),
-        onStop: step => this.#stop(step),
-        onStep: (step, metrics) => this.#report(step, metrics),
+        firstStep: done,
+        get lastStep() {
+          return end()
+        },
+        batches: feedsFrom(session, done, reading.signal),
+        scalarsAt: batch => stepInputs(session, batch, this.course.learningRate(this.course.stepOf(batch))),
+        isStop: batch => this.course.endsStep(batch) && this.course.isValidation(this.course.stepOf(batch)),
+        onStop: batch => this.#stop(batch),
+        onStep: (batch, metrics) => this.#report(batch, metrics),
+        stepOf: batch => this.course.stepOf(batch),
         signal,
       })
+      return end()
     } catch (error) {
       throw signal?.aborted ? new InterruptedError('training was stopped', { cause: error }) : error
     } finally {
@@ -85,14 +107,13 @@ export class MemoryRun {
 
   /** Measures a model file on the validation data. */
   async validate(model: Uint8Array, what: string, step: number): Promise<Metrics> {
-    const { engine, plan, val, measure, output } = this.#session
+    const { engine, val, measured, graph } = this.#session
     const { signal, onEvent } = this.#context
     const file = await openModelBytes(model)
     const batches = evaluationBatches(this.#session, val!, signal)
     const metrics = await evaluateModel(engine, await inferenceSource(file, model), batches, {
-      ...measure,
-      output,
-      ignoreIndex: plan.settings.ignoreIndex,
+      measured,
+      loss: graph.ownLoss?.toMeasure ?? null,
       signal,
       onProgress: done =>
         onEvent({ kind: 'progress', label: `validate ${what}`, done, total: val!.length, unit: 'samples' }),
@@ -101,30 +122,42 @@ export class MemoryRun {
     return metrics
   }
 
-  #isDue(step: number): boolean {
-    const { schedule, steps, evalEvery } = this.#session.plan
-    return step % evalEvery === 0 || isSnapshot(schedule, step) || step === steps
-  }
-
-  #report(step: number, metrics: StepMetrics): void {
+  #report(batch: number, metrics: StepMetrics): void {
+    if (!this.course.endsStep(batch)) return
     const { plan } = this.#session
+    const step = this.course.stepOf(batch)
     const correct = metrics.get('correct')
     this.#context.onEvent({
-      ...{ kind: 'step', step, steps: plan.steps, loss: metrics.get('loss')! },
-      lr: learningRateAt(plan.schedule, step - 1),
+      ...{ kind: 'step', step, steps: this.course.steps, loss: metrics.get('loss')! },
+      lr: this.course.learningRate(step),
       accuracy: correct === undefined ? null : correct / plan.batchSize,
     })
   }
 
   /** The loop stands still after `step`: validate, take a snapshot. */
-  async #stop(step: number): Promise<void> {
-    if (!this.#isDue(step)) return
-    const { plan, training, trainer, val } = this.#session
+  async #stop(batch: number): Promise<void> {
+    const step = this.course.stepOf(batch)
+    if (!this.course.endsStep(batch) || !this.course.isValidation(step)) return
+    const { training, trainer, val } = this.#session
     const state = await trainer.readState()
     const weights = weightsOfState(training, state)
     const metrics = val ? await this.validate(await this.modelWith(weights), `step ${step}`, step) : null
-    if (isSnapshot(plan.schedule, step)) this.#snapshot(step, state, weights, metrics)
-    if (step === plan.steps) this.last = { weights, metrics }
+    if (step === this.course.steps) this.last = { weights, metrics, moving: movingAverage(training, state) }
+    else if (metrics) this.#stopEarly(step, metrics)
+    if (this.course.isSnapshot(step)) this.#snapshot(step, state, weights, metrics)
+  }
+
+  /** Brings the SWA phase forward when validations have not improved for as long as the plan says. */
+  #stopEarly(step: number, metrics: Metrics): void {
+    const { plan } = this.#session
+    const { patience: wanted, metric } = plan.settings
+    if (wanted === null || !this.course.isBeforeSwa(step)) return
+    this.#patience = afterValidation(this.#patience, scoreOf(metrics, metric))
+    if (this.#patience.misses < wanted) return
+    const planned = this.course.steps
+    this.course = new Course(plan, step)
+    const message = describeEarlyStop(step, wanted, this.course.steps, planned)
+    this.#context.onEvent({ kind: 'note', message })
   }
 
   #snapshot(
@@ -133,12 +166,13 @@ export class MemoryRun {
     weights: Weights,
     metrics: Metrics | null,
   ): void {
-    const { training } = this.#session
+    const { training, plan } = this.#session
+    const score = (of: Metrics) => scoreOf(of, plan.settings.metric)
     const buffers = new Map(training.statistics.segments.map(({ name }) => [name, weights.get(name)!]))
     const theta = state.get(THETA)!.view() as Float32Array
     this.average.add({ theta, buffers }, { name: `step-${step}`, ordinal: step })
     this.snapshots.push(step)
-    if (metrics && (!this.best || scoreOf(metrics) > scoreOf(this.best.metrics)))
+    if (metrics && (!this.best || score(metrics) > score(this.best.metrics)))
       this.best = { step, metrics, weights }
     this.#context.onEvent({ kind: 'snapshot', step, count: this.snapshots.length })
   }

@@ -3,6 +3,7 @@
 import type { PlanOptions } from '../train/plan.ts'
 import type { RunSettings } from '../train/options.ts'
 import type { ScheduleSpec } from '../train/schedules.ts'
+import { DEFAULT_TRAINING } from '../train/training-settings.ts'
 import type { ImageOptions } from '../eval/loading.ts'
 import type { Augment } from '../data/index.ts'
 
@@ -37,6 +38,7 @@ export function defaultSchedule(lr = DEFAULT_LR): ScheduleSpec {
 }
 
 export const DEFAULT_SETTINGS: RunSettings = {
+  ...DEFAULT_TRAINING,
   optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 1e-4 },
   loss: 'auto',
   labelSmoothing: 0,

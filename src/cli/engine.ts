@@ -22,14 +22,15 @@ export interface AskedEngine {
   readonly isDefault: boolean
 }
 
-/** `fallback`: the engine of those who do not ask. */
+/** `fallback`: the engine of those who do not ask. `training`: whether it is asked to train. */
 export function askedEngine(
   { engine, precision }: Pick<EngineArguments, 'engine' | 'precision'>,
   fallback: string,
+  training = false,
 ): AskedEngine {
   return {
     request: parseEngine(engine ?? fallback),
-    precision: precision === undefined ? undefined : parsePrecision(precision),
+    precision: precision === undefined ? undefined : parsePrecision(precision, training),
     isDefault: engine === undefined,
   }
 }

@@ -12,6 +12,9 @@ export const REPEATABLE: ReadonlySet<string> = new Set([
   'train',
   'freeze',
   'constant',
+  'lr-of',
+  'weight-decay-of',
+  'head-only-train',
   'models',
   'checkpoints',
 ])
@@ -96,7 +99,11 @@ export const TRAINING_ENGINE_OPTIONS = {
     ...ENGINE_OPTIONS.engine,
     describe: `what trains: ${engineWords()} (default: ${AUTO}, the fastest that works here); \`swa-onnx doctor\` shows which`,
   },
-  precision: ENGINE_OPTIONS.precision,
+  precision: {
+    ...ENGINE_OPTIONS.precision,
+    describe:
+      'arithmetic of matrix products: float32; tf32, which is faster on GPUs that know it; or float16, mixed precision with loss scaling (default: what the engine does by itself)',
+  },
   threads: ENGINE_OPTIONS.threads,
 } as const satisfies Record<string, Options>
 

@@ -1,4 +1,4 @@
-/** What a data set is: numbered samples, each with one or more inputs and a target. */
+/** What a data set is: numbered samples, each with one or more inputs and one or more targets. */
 
 import { sizeOf, type Shape } from '../tensor/shape.ts'
 import type { Elements } from './elements.ts'
@@ -26,13 +26,26 @@ export interface SampleInput {
   readonly layout: FieldLayout
 }
 
-/** A class index, or the values to be predicted. */
-export type Target = number | Float32Array
+/** One class of many; for each class yes or no; numbers to be predicted. */
+export type TargetKind = 'class' | 'multilabel' | 'values'
+
+/** One target of every sample. */
+export interface TargetField {
+  /** The model output that it belongs to; a decimal number means the output at that position, an only '0' any output. */
+  readonly name: string
+  readonly kind: TargetKind
+  /** Dims of one sample: `[]` for one class, [length] for a class for each token, [height, width] for each pixel. */
+  readonly dims: Shape
+  /** Class names by index; null exactly when the target is values. */
+  readonly classes: readonly string[] | null
+}
+
+/** A class index, the classes of all elements (tokens, pixels), or numbers: values, or 0 and 1 for each class. */
+export type Target = number | Int32Array | Float32Array
 
 export interface Sample {
   /** Aligned with the data set's fields. */
   readonly inputs: readonly SampleInput[]
-  readonly target: Target
 }
 
 /** Samples that are in memory, so that a batch is written without an object for each sample. */
@@ -48,18 +61,18 @@ export interface Dataset {
   readonly name: string
   readonly length: number
   readonly fields: readonly Field[]
-  readonly targetKind: 'class' | 'values'
-  /** Dims of one target: `[]` for a class index. */
-  readonly targetDims: Shape
-  /** Class names by index; null exactly when targets are values. */
+  /** One or more. The first is the main one: its classes are what splits and limits balance. */
+  readonly targets: readonly TargetField[]
+  /** Class names of the main target; null when it is values. */
   readonly classes: readonly string[] | null
   /** What a person should know about how the files were read, e.g. rows left out and why. */
   readonly notes: readonly string[]
   /** The samples' memory, if all of them are in it. */
   readonly columns: Columns | null
-  /** The class of a sample, without decoding it; null when targets are values. */
+  /** The class of a sample in the main target, without decoding it; null where that is not one class a sample. */
   label(index: number): number | null
-  target(index: number): Target
+  /** One target of a sample, the main one by default. */
+  target(index: number, target?: number): Target
   /** For messages: the file, or the row. */
   sampleName(index: number): string
   /** Decodes a sample; `geometry` says which part of an image is wanted, at which size. */
@@ -99,10 +112,21 @@ export function guessLayout(dims: Shape): FieldLayout {
   return first === last ? 'plain' : last ? 'HWC' : 'CHW'
 }
 
-/** Samples of each class. */
+/** The target that a data set with one target has, and the first of several. */
+export function mainTarget({ targets }: Dataset): TargetField {
+  return targets[0]!
+}
+
+/** Whether every sample is of one class, which its label says. */
+export function hasLabels(dataset: Dataset): boolean {
+  const { kind, dims } = mainTarget(dataset)
+  return kind === 'class' && dims.length === 0
+}
+
+/** Samples of each class of the main target. */
 export function classCounts(dataset: Dataset): number[] {
-  const counts = new Array<number>(dataset.classes?.length ?? 0).fill(0)
-  if (dataset.classes === null) return counts
+  if (!hasLabels(dataset)) return []
+  const counts = new Array<number>(dataset.classes!.length).fill(0)
   for (let i = 0; i < dataset.length; i++) counts[dataset.label(i)!]!++
   return counts
 }
@@ -114,19 +138,19 @@ export interface DatasetSummary {
   readonly classes: readonly string[] | null
   readonly classCounts: readonly number[] | null
   readonly inputs: readonly Pick<Field, 'name' | 'layout' | 'dims' | 'dtype'>[]
-  readonly targetDims: Shape
+  readonly targets: readonly Omit<TargetField, 'classes'>[]
   readonly notes: readonly string[]
 }
 
 export function summarizeDataset(dataset: Dataset): DatasetSummary {
-  const { name, length, classes, targetDims, notes } = dataset
+  const { name, length, classes, notes } = dataset
   return {
     name,
     length,
     classes,
-    classCounts: classes && classCounts(dataset),
+    classCounts: hasLabels(dataset) ? classCounts(dataset) : null,
     inputs: dataset.fields.map(({ name, layout, dims, dtype }) => ({ name, layout, dims, dtype })),
-    targetDims,
+    targets: dataset.targets.map(({ name, kind, dims }) => ({ name, kind, dims })),
     notes,
   }
 }

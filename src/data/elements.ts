@@ -1,6 +1,8 @@
 /** Numbers as data files store them, brought to the three array types that batches are made from. */
 
 import { float16ToNumber } from '../tensor/dtype.ts'
+import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
+import { InputError } from '../util/errors.ts'
 
 /** uint8 stays as it is (pixels), other integers become int32 where they fit, everything else float32. */
 export type Elements = Uint8Array | Int32Array | Float32Array
@@ -98,4 +100,20 @@ export function rangeOf(data: Elements): [number, number] {
     if (value > high) high = value
   }
   return [low, high]
+}
+
+/** Refuses NaN in rows: what is computed with it is NaN too. */
+export function checkNumbers(
+  dataset: string,
+  { name, dims, data }: { readonly name: string; readonly dims: Shape; readonly data: Elements },
+): void {
+  const at = data.findIndex(value => Number.isNaN(value))
+  if (at < 0) return
+  const row = Math.floor(at / sizeOf(dims.slice(1)))
+  throw new InputError(
+    `${dataset}: row ${row} of '${name}' ${formatShape(dims)} holds NaN, expected numbers`,
+    {
+      cure: 'repair or leave out the rows with NaN',
+    },
+  )
 }

@@ -8,13 +8,15 @@ import { fieldSize, type Dataset } from './dataset.ts'
  * numbers (in memory) or its name (files, whose pixels are not read).
  */
 export function fingerprintDataset(dataset: Dataset): string {
-  const { length, fields, classes, targetKind, targetDims, columns } = dataset
+  const { length, fields, targets, columns } = dataset
   const hash = createHash('sha256')
   const shape = fields.map(({ name, layout, dims, dtype }) => ({ name, layout, dims, dtype }))
-  hash.update(JSON.stringify({ length, fields: shape, classes, targetKind, targetDims }))
+  hash.update(JSON.stringify({ length, fields: shape, targets }))
   for (let i = 0; i < length; i++) {
-    const target = dataset.target(i)
-    hash.update(typeof target === 'number' ? `${target}\n` : target)
+    targets.forEach((_, t) => {
+      const target = dataset.target(i, t)
+      hash.update(typeof target === 'number' ? `${target}\n` : target)
+    })
     if (columns === null) hash.update(`${dataset.sampleName(i)}\n`)
   }
   columns?.inputs.forEach((input, f) => {

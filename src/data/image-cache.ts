@@ -1,6 +1,6 @@
 /** Keeps decoded images, up to a number of bytes, so that later epochs need not decode them again. */
 
-import type { Columns, Dataset, Field, Sample, SampleInput, Target } from './dataset.ts'
+import type { Columns, Dataset, Field, Sample, SampleInput, Target, TargetField } from './dataset.ts'
 import type { Geometry } from './geometry.ts'
 
 /**
@@ -36,12 +36,8 @@ export class CachedDataset implements Dataset {
     return this.#base.fields
   }
 
-  get targetKind(): 'class' | 'values' {
-    return this.#base.targetKind
-  }
-
-  get targetDims(): readonly number[] {
-    return this.#base.targetDims
+  get targets(): readonly TargetField[] {
+    return this.#base.targets
   }
 
   get classes(): readonly string[] | null {
@@ -60,8 +56,8 @@ export class CachedDataset implements Dataset {
     return this.#base.label(index)
   }
 
-  target(index: number): Target {
-    return this.#base.target(index)
+  target(index: number, target?: number): Target {
+    return this.#base.target(index, target)
   }
 
   sampleName(index: number): string {
@@ -71,7 +67,7 @@ export class CachedDataset implements Dataset {
   async load(index: number, geometry?: Geometry): Promise<Sample> {
     const key = geometry && geometry.key === null ? null : `${index} ${geometry?.key ?? ''}`
     const kept = key === null ? undefined : this.#kept.get(key)
-    if (kept) return { inputs: kept, target: this.target(index) }
+    if (kept) return { inputs: kept }
     const sample = await this.#base.load(index, geometry)
     const bytes = sample.inputs.reduce((sum, input) => sum + input.data.byteLength, 0)
     if (key !== null && !this.#kept.has(key) && this.#bytes + bytes <= this.#capacity) {

@@ -3,7 +3,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { InputError, messageOf } from '../util/errors.ts'
-import type { Dataset, Field, Sample } from './dataset.ts'
+import type { Dataset, Field, Sample, TargetField } from './dataset.ts'
 import type { Geometry } from './geometry.ts'
 import { decodeImage } from './image-decode.ts'
 import { quoteSome } from './subset.ts'
@@ -33,8 +33,7 @@ class ImageFolder implements Dataset {
   readonly name: string
   readonly length: number
   readonly fields: readonly Field[] = [{ name: '0', layout: 'HWC', dims: null, dtype: 'uint8', range: null }]
-  readonly targetKind = 'class'
-  readonly targetDims = []
+  readonly targets: readonly TargetField[]
   readonly classes: readonly string[]
   readonly notes: readonly string[]
   readonly columns = null
@@ -46,6 +45,7 @@ class ImageFolder implements Dataset {
     this.name = name
     this.length = list.files.length
     this.classes = classes
+    this.targets = [{ name: '0', kind: 'class', dims: [], classes }]
     this.notes = list.notes
     this.#root = root
     this.#files = list.files
@@ -65,8 +65,7 @@ class ImageFolder implements Dataset {
   }
 
   async load(index: number, geometry?: Geometry): Promise<Sample> {
-    const input = await decodeImage(join(this.#root, this.#files[index]!), geometry)
-    return { inputs: [input], target: this.label(index) }
+    return { inputs: [await decodeImage(join(this.#root, this.#files[index]!), geometry)] }
   }
 }
 

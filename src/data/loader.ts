@@ -10,6 +10,7 @@ import { fieldSize, type Dataset, type Sample } from './dataset.ts'
 import { createPipeline, type BatchArray, type Draw, type Pipeline } from './pipeline.ts'
 import { Limiter, prefetch } from './prefetch.ts'
 import { Sampler } from './sampler.ts'
+import { targetTensors } from './targets.ts'
 import type { Transforms } from './transforms.ts'
 
 export interface Batch {
@@ -18,8 +19,11 @@ export interface Batch {
    * decimal number, which means the model's input at that position (data with one unnamed input use '0').
    */
   readonly inputs: ReadonlyMap<string, Tensor>
-  /** int64 [size] class indices, or float32 [size, ...targetDims]. */
-  readonly targets: Tensor
+  /**
+   * One tensor for each target of the data set, keyed by its name as the inputs are by theirs: int64 [size, ...dims]
+   * class indices, or float32 [size, ...dims].
+   */
+  readonly targets: ReadonlyMap<string, Tensor>
   /** Samples in the batch: the batch size, or fewer in the last batch of an evaluation. */
   readonly size: number
   readonly index: number
@@ -95,7 +99,7 @@ export class BatchLoader {
     const inputs = this.dataset.columns
       ? await this.#fromColumns(epoch, sampleIndices)
       : await this.#fromSamples(epoch, sampleIndices, signal)
-    const targets = this.#targets(sampleIndices)
+    const targets = targetTensors(this.dataset, sampleIndices)
     return { inputs, targets, size: sampleIndices.length, index, epoch, sampleIndices }
   }
 
@@ -160,19 +164,6 @@ export class BatchLoader {
       { cure: 'add a crop or an exact resize to the transforms' },
     )
   }
-
-  #targets(samples: Uint32Array): Tensor {
-    const { dataset } = this
-    if (dataset.targetKind === 'class') {
-      const labels = new BigInt64Array(samples.length)
-      samples.forEach((sample, i) => (labels[i] = BigInt(dataset.label(sample)!)))
-      return Tensor.of('int64', [samples.length], labels)
-    }
-    const size = sizeOf(dataset.targetDims)
-    const values = new Float32Array(samples.length * size)
-    samples.forEach((sample, i) => values.set(dataset.target(sample) as Float32Array, i * size))
-    return Tensor.of('float32', [samples.length, ...dataset.targetDims], values)
-  }
 }
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array }
@@ -197,6 +188,7 @@ export function padBatch(batch: Batch, rows: number): Batch {
     for (let row = batch.size; row < rows; row++) padded.set(bytes.subarray(0, stride), row * stride)
     return new Tensor(tensor.dtype, [rows, ...tensor.dims.slice(1)], padded)
   }
-  const inputs = new Map([...batch.inputs].map(([name, tensor]) => [name, pad(tensor)]))
-  return { ...batch, inputs, targets: pad(batch.targets) }
+  const padAll = (tensors: ReadonlyMap<string, Tensor>) =>
+    new Map([...tensors].map(([name, tensor]) => [name, pad(tensor)]))
+  return { ...batch, inputs: padAll(batch.inputs), targets: padAll(batch.targets) }
 }

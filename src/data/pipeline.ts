@@ -5,6 +5,9 @@ import { InputError, UsageError, invariant } from '../util/errors.ts'
 import type { Random } from '../util/random.ts'
 import { fitted } from './array-dataset.ts'
 import { imageDims, type Field, type ImageDims, type ImageSize, type SampleInput } from './dataset.ts'
+import { changesPixels, isRandom, PixelChanger } from './augment/pixel-changer.ts'
+import { uniform } from './augment/color-jitter.ts'
+import { erase, erasedRegion, type RandomErasing } from './augment/erasing.ts'
 import type { Elements } from './elements.ts'
 import { centerOffset, randomRegion, resizedSize, type Geometry } from './geometry.ts'
 import { PixelWriter, type Window } from './pixels.ts'
@@ -17,7 +20,11 @@ export interface Draw {
   readonly flip: boolean
   readonly down: number
   readonly right: number
+  readonly flipVertical: boolean
+  readonly degrees: number
   readonly geometry: Geometry | null
+  /** For changes of pixels, whose numbers are drawn when the pixels are there; null without them. */
+  readonly random: Random | null
 }
 
 export interface Pipeline {
@@ -46,7 +53,15 @@ export function createPipeline(transforms: Transforms, field: Field): Pipeline {
   return new ImagePipeline(transforms, field)
 }
 
-const STILL: Draw = { flip: false, down: 0, right: 0, geometry: null }
+const STILL: Draw = {
+  flip: false,
+  down: 0,
+  right: 0,
+  flipVertical: false,
+  degrees: 0,
+  geometry: null,
+  random: null,
+}
 
 class ImagePipeline implements Pipeline {
   readonly dtype = 'float32'
@@ -59,15 +74,16 @@ class ImagePipeline implements Pipeline {
   readonly #size: ImageSize | null
   readonly #augment: Augment | null
   readonly #still: Draw
-  #writer: PixelWriter | undefined
+  readonly #writer: PixelWriter
+  /** Writes bytes on which colours and the like are changed; null where none are. */
+  readonly #changer: PixelChanger | null
 
   constructor(transforms: ImageTransforms, field: Field) {
     const { resize, crop, augment } = transforms
     this.#transforms = transforms
     this.#field = field
     this.#own = field.dims && imageDims(field.dims, field.layout)
-    const active = augment && (augment.flip > 0 || augment.shift > 0 || augment.randomResizedCrop !== null)
-    this.#augment = active ? augment : null
+    this.#augment = augment && isRandom(augment) ? augment : null
     this.random = this.#augment !== null
     const resized = this.#own ? resizedSize(this.#own, resize) : resize && 'height' in resize ? resize : null
     this.#size = crop ?? resized
@@ -81,6 +97,8 @@ class ImagePipeline implements Pipeline {
     const channels = this.#own?.channels ?? (field.dims === null ? 3 : null)
     invariant(channels !== null, 'an image field has channels')
     this.#writer = new PixelWriter(transforms, channels, field.layout)
+    const changes = this.#augment && changesPixels(this.#augment)
+    this.#changer = changes ? new PixelChanger(transforms, channels, field) : null
     this.dims = this.#size && this.#outDims(this.#size, this.#writer.channels)
   }
 
@@ -95,11 +113,14 @@ class ImagePipeline implements Pipeline {
 
   draw(random: Random | null): Draw {
     if (this.#augment === null || random === null) return this.#still
-    const { flip, shift, randomResizedCrop } = this.#augment
+    const { flip, shift, verticalFlip, rotation, randomResizedCrop } = this.#augment
     const draw = {
       flip: flip > 0 && random.float() < flip,
       down: shift > 0 ? random.integer(2 * shift + 1) - shift : 0,
       right: shift > 0 ? random.integer(2 * shift + 1) - shift : 0,
+      flipVertical: verticalFlip > 0 && random.float() < verticalFlip,
+      degrees: rotation > 0 ? uniform(random, -rotation, rotation) : 0,
+      random,
     }
     if (!randomResizedCrop) return { ...draw, geometry: this.#still.geometry }
     const size = this.#size!
@@ -133,8 +154,23 @@ class ImagePipeline implements Pipeline {
       top: centerOffset(source.height, size.height) + draw.down,
       left: centerOffset(source.width, size.width) + draw.right,
       flip: draw.flip,
+      flipVertical: draw.flipVertical,
     }
-    this.#writer!.write(data, start, source, window, out as Float32Array, at, size)
+    const { random } = draw
+    const pixels = out as Float32Array
+    if (random && this.#changer)
+      this.#changer.write(data, start, source, window, pixels, at, size, random, draw.degrees)
+    else this.#writer.write(data, start, source, window, pixels, at, size)
+    if (random && this.#augment?.erasing) this.#erase(pixels, at, size, this.#augment.erasing, random)
+  }
+
+  #erase(out: Float32Array, at: number, size: ImageSize, erasing: RandomErasing, random: Random): void {
+    if (random.float() >= erasing.probability) return
+    const dims = { ...size, channels: this.#writer.channels }
+    const region = erasedRegion(dims, erasing, random)
+    if (region === null) return
+    const last = this.#transforms.layout === 'NHWC'
+    erase(out, at, dims, last, region, erasing.value === 'zero' ? () => 0 : () => random.normal())
   }
 
   #outDims({ height, width }: ImageSize, channels: number): Shape {

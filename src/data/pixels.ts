@@ -10,6 +10,8 @@ export interface Window {
   readonly top: number
   readonly left: number
   readonly flip: boolean
+  /** Upside down; not, if absent. */
+  readonly flipVertical?: boolean
 }
 
 /** Writes images that all have the same number of channels and the same layout. */
@@ -60,7 +62,7 @@ export class PixelWriter {
     start: number,
     source: ImageSize,
     window: Window,
-    out: Float32Array,
+    out: Float32Array | Uint8ClampedArray,
     at: number,
     size: ImageSize,
   ): void {
@@ -86,7 +88,8 @@ export class PixelWriter {
       const shift = c * 256
       const zero = this.#normalize(0, c)
       for (let y = 0; y < size.height; y++) {
-        const row = at + c * outChannel + y * size.width * outColumn
+        const toY = window.flipVertical ? size.height - 1 - y : y
+        const row = at + c * outChannel + toY * size.width * outColumn
         let to = flip ? row + (size.width - 1) * outColumn : row
         const sourceY = this.#edge ? clamp(top + y, height) : top + y
         const line = base + c * channelStep + sourceY * width * columnStep

@@ -2,7 +2,15 @@
 
 import { InputError, UsageError } from '../util/errors.ts'
 import { Random } from '../util/random.ts'
-import type { Columns, Dataset, Field, Sample, Target } from './dataset.ts'
+import {
+  hasLabels,
+  type Columns,
+  type Dataset,
+  type Field,
+  type Sample,
+  type Target,
+  type TargetField,
+} from './dataset.ts'
 import type { Geometry } from './geometry.ts'
 
 /** Some samples of a data set, in the order of `rows`; `relabel` maps its classes to the new ones. */
@@ -10,8 +18,7 @@ class Subset implements Dataset {
   readonly name: string
   readonly length: number
   readonly fields: readonly Field[]
-  readonly targetKind: 'class' | 'values'
-  readonly targetDims: readonly number[]
+  readonly targets: readonly TargetField[]
   readonly classes: readonly string[] | null
   readonly notes: readonly string[]
   readonly columns: Columns | null
@@ -29,8 +36,8 @@ class Subset implements Dataset {
     this.name = name
     this.length = rows.length
     this.fields = base.fields
-    this.targetKind = base.targetKind
-    this.targetDims = base.targetDims
+    const [main, ...others] = base.targets
+    this.targets = relabel ? [{ ...main!, classes }, ...others] : base.targets
     this.notes = base.notes
     this.classes = classes
     const inner = base.columns?.rows
@@ -48,17 +55,17 @@ class Subset implements Dataset {
     return label === null || this.#relabel === null ? label : this.#relabel[label]!
   }
 
-  target(index: number): Target {
-    return this.label(index) ?? this.#base.target(this.#rows[index]!)
+  target(index: number, target = 0): Target {
+    const label = target === 0 ? this.label(index) : null
+    return label ?? this.#base.target(this.#rows[index]!, target)
   }
 
   sampleName(index: number): string {
     return this.#base.sampleName(this.#rows[index]!)
   }
 
-  async load(index: number, geometry?: Geometry): Promise<Sample> {
-    const { inputs } = await this.#base.load(this.#rows[index]!, geometry)
-    return { inputs, target: this.target(index) }
+  load(index: number, geometry?: Geometry): Promise<Sample> {
+    return this.#base.load(this.#rows[index]!, geometry)
   }
 }
 
@@ -70,8 +77,10 @@ export function subset(dataset: Dataset, rows: ArrayLike<number>, name = dataset
 /** Only the named classes; the first of them becomes class 0, and so on. */
 export function selectClasses(dataset: Dataset, names: readonly string[]): Dataset {
   const { classes } = dataset
-  if (classes === null)
-    throw new UsageError(`${dataset.name}: targets are values, there are no classes to select`)
+  if (classes === null || !hasLabels(dataset))
+    throw new UsageError(
+      `${dataset.name}: targets are ${classes === null ? 'values' : 'not one class a sample'}, there are no classes to select`,
+    )
   const relabel = new Int32Array(classes.length).fill(-1)
   names.forEach((name, label) => {
     const index = classes.indexOf(name)
@@ -144,7 +153,7 @@ export function splitDataset(dataset: Dataset, fraction: number, seed: number): 
 
 /** The samples of each class (or all, for values) in a seeded random order. */
 function shuffledGroups(dataset: Dataset, seed: number): number[][] {
-  const groups = Array.from({ length: dataset.classes?.length ?? 1 }, (): number[] => [])
+  const groups = Array.from({ length: hasLabels(dataset) ? dataset.classes!.length : 1 }, (): number[] => [])
   for (let i = 0; i < dataset.length; i++) groups[dataset.label(i) ?? 0]!.push(i)
   return groups.map((group, label) =>
     Array.from(Random.of(seed, label).permutation(group.length), position => group[position]!),

@@ -1,6 +1,7 @@
 /** Transforms from JSON: every field is checked, unknown ones are refused. */
 
 import { UsageError } from '../util/errors.ts'
+import { MAGNITUDE_BINS } from './augment/rand-augment.ts'
 import type { Augment, ImageTransforms, TensorTransforms, Transforms } from './transforms.ts'
 
 type Check = (value: unknown) => string | null // what was expected, when it was not found
@@ -58,6 +59,8 @@ const pixels: Check = value =>
 
 const positive: Check = value => (finite(value) && value > 0 ? null : 'a positive number')
 
+const strength: Check = value => (finite(value) && value >= 0 ? null : 'a number of 0 or more')
+
 const record =
   (fields: Readonly<Record<string, Check>>): Check =>
   value => {
@@ -71,9 +74,23 @@ const record =
 
 const AUGMENT: Readonly<Record<keyof Augment, Check>> = {
   flip: between(0, 1),
+  verticalFlip: between(0, 1),
   shift: pixels,
   fill: oneOf('zero', 'edge'),
   randomResizedCrop: optional(record({ scale: range(0, 1), ratio: range(0, Infinity) })),
+  rotation: between(0, 180),
+  randAugment: optional(record({ ops: pixels, magnitude: between(0, MAGNITUDE_BINS - 1) })),
+  colorJitter: optional(
+    record({ brightness: strength, contrast: strength, saturation: strength, hue: between(0, 0.5) }),
+  ),
+  erasing: optional(
+    record({
+      probability: between(0, 1),
+      scale: range(0, 1),
+      ratio: range(0, Infinity),
+      value: oneOf('zero', 'random'),
+    }),
+  ),
 }
 
 const IMAGE: Readonly<Record<keyof ImageTransforms, Check>> = {

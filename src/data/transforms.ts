@@ -4,6 +4,9 @@
  */
 
 import type { Shape } from '../tensor/shape.ts'
+import type { ColorJitter } from './augment/color-jitter.ts'
+import type { RandomErasing } from './augment/erasing.ts'
+import type { RandAugment } from './augment/rand-augment.ts'
 import type { RandomResizedCrop, Resize } from './geometry.ts'
 import type { ImageSize } from './dataset.ts'
 
@@ -11,14 +14,21 @@ import type { ImageSize } from './dataset.ts'
 export type OutputLayout = 'NCHW' | 'NHWC' | 'NHW' | 'flat'
 
 export interface Augment {
-  /** Probability of a mirror image. */
+  /** Probability of a mirror image, left for right. */
   readonly flip: number
+  /** Probability of an image upside down. */
+  readonly verticalFlip: number
   /** The crop is moved by up to this many pixels in each direction. */
   readonly shift: number
   /** What lies outside the image: zeros (torchvision RandomCrop's padding), or the nearest pixel. */
   readonly fill: 'zero' | 'edge'
   /** A random part of the image scaled to the output size, instead of resize and crop. */
   readonly randomResizedCrop: RandomResizedCrop | null
+  /** Turned by up to so many degrees either way, black from outside (torchvision RandomRotation). */
+  readonly rotation: number
+  readonly randAugment: RandAugment | null
+  readonly colorJitter: ColorJitter | null
+  readonly erasing: RandomErasing | null
 }
 
 export interface ImageTransforms {
@@ -60,10 +70,27 @@ export const PRESETS: Readonly<Record<PresetName, Pick<ImageTransforms, 'mean' |
   none: { mean: [0], std: [1] },
 }
 
-export const NO_AUGMENT: Augment = { flip: 0, shift: 0, fill: 'zero', randomResizedCrop: null }
+export const NO_AUGMENT: Augment = {
+  flip: 0,
+  verticalFlip: 0,
+  shift: 0,
+  fill: 'zero',
+  randomResizedCrop: null,
+  rotation: 0,
+  randAugment: null,
+  colorJitter: null,
+  erasing: null,
+}
 
 /** torchvision's RandomResizedCrop defaults. */
 export const RANDOM_RESIZED_CROP: RandomResizedCrop = { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] }
+
+/** torchvision's RandomErasing defaults, but for the probability. */
+export const RANDOM_ERASING: Omit<RandomErasing, 'probability'> = {
+  scale: [0.02, 0.33],
+  ratio: [0.3, 3.3],
+  value: 'zero',
+}
 
 /** The same transforms with augmentation for training, or without for evaluation (`null`). */
 export function withAugment<T extends Transforms>(transforms: T, augment: Partial<Augment> | null): T {

@@ -40,13 +40,13 @@ export async function crossValidateModels(
   const dataset = await openDataset(data, { usual: 'val', ...dataOptions })
   const models: CrossValidation[] = []
   const measured = plans.map(plan => measuredData(plan, dataset, options, signal))
-  for (const [i, { path, output }] of plans.entries()) {
-    const { measure, batches } = measured[i]!
+  for (const [i, { path }] of plans.entries()) {
+    const { measured: outputs, batches } = measured[i]!
     const progress = {
       onProgress: (samples: number) => onProgress?.(path, samples, dataset.length),
       onSearch: (values: number, total: number) => onSearch?.(path, values, total),
     }
-    const settings = { output, measure, tolerance, threads, signal, ...progress }
+    const settings = { measured: outputs[0]!, tolerance, threads, signal, ...progress }
     models.push(await crossValidate(engines, path, batches, settings))
   }
   return {

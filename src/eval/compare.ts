@@ -4,13 +4,14 @@ import { openDataset, type Batch, type Dataset, type Transforms } from '../data/
 import { findLogits, refuseQuantized } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { loadModel } from '../serde/index.ts'
-import type { Dim } from '../ir/value.ts'
-import { evaluateModel } from './evaluate.ts'
+import { UsageError } from '../util/errors.ts'
+import type { Model } from '../ir/graph.ts'
+import { evaluateInDetail, type Evaluation } from './evaluate.ts'
 import { evaluationSource } from './inference-form.ts'
 import { evaluationLoader, inputSpecs, transformsForInputs, type DataOptions } from './loading.ts'
-import type { Metrics } from './metrics.ts'
+import type { ClassFigures, Metrics, OutputKind, Task } from './metrics.ts'
 import { scoreOf } from './score.ts'
-import { checkClasses, chooseTask, measureFor, type Measure } from './task.ts'
+import { checkClasses, findTarget, measureOutput, type MeasuredOutput, type OutputInfo } from './task.ts'
 
 export interface EvaluationOptions {
   readonly models: readonly string[]
@@ -28,14 +29,22 @@ export interface EvaluationContext {
   readonly signal?: AbortSignal | undefined
 }
 
-export interface EvaluatedModel extends Measure {
+export interface EvaluatedModel {
   readonly model: string
+  /** The main output that was measured; metrics of others are called `output.name`. */
   readonly output: string
+  readonly task: Task
+  readonly kind: OutputKind
   /** What became of each data field on its way into the model. */
   readonly transforms: Readonly<Record<string, Transforms>>
   readonly metrics: Metrics
+  /** By output, then by class. */
+  readonly perClass: Readonly<Record<string, readonly ClassReport[]>>
   readonly seconds: number
 }
+
+/** One class of an output; figures are left out where it neither occurs nor is predicted. */
+export type ClassReport = { readonly class: string } & Partial<ClassFigures>
 
 export interface EvaluationReport {
   readonly data: {
@@ -77,27 +86,38 @@ export async function evaluateModels(
 export interface ModelPlan {
   readonly path: string
   readonly inputs: ReturnType<typeof inputSpecs>
-  readonly output: string
-  readonly shape: readonly Dim[] | null
-  readonly activation: ReturnType<typeof findLogits>['activation']
+  /** The output that was asked for; else all. */
+  readonly outputs: readonly OutputInfo[]
+  /** Names of all outputs. */
+  readonly names: readonly string[]
 }
 
 export async function planModel(path: string, output: string | undefined): Promise<ModelPlan> {
   const file = await loadModel(path)
   try {
     refuseQuantized(file.model)
-    const logits = findLogits(file.model, output)
-    const { type, name } = logits.output
-    const shape = type?.kind === 'tensor' ? type.shape : null
-    return { path, inputs: inputSpecs(file.model), output: name, shape, activation: logits.activation }
+    return { path, ...planOpen(file.model, output) }
   } finally {
     await file.close()
   }
 }
 
+/** What is known of an open model. */
+export function planOpen(model: Model, output: string | undefined): Omit<ModelPlan, 'path'> {
+  const names = model.graph.outputs.map(({ name }) => name)
+  const wanted = output === undefined && names.length > 0 ? names : [output]
+  return { inputs: inputSpecs(model), outputs: wanted.map(name => outputInfo(model, name)), names }
+}
+
+function outputInfo(model: Model, output: string | undefined): OutputInfo {
+  const { output: found, activation, axis } = findLogits(model, output)
+  const { type, name } = found
+  return { name, shape: type?.kind === 'tensor' ? type.shape : null, activation, axis }
+}
+
 /** Labels are numbered by the classes that are there: where some are missing, the numbers may mean others. */
-export function classNote({ path, shape }: ModelPlan, { classes, name }: Dataset): string[] {
-  const outputs = shape?.[1]
+export function classNote({ path, outputs: [output] }: ModelPlan, { classes, name }: Dataset): string[] {
+  const outputs = output?.shape?.[1]
   if (classes === null || typeof outputs !== 'number' || outputs <= classes.length || outputs < 2) return []
   const known = `${name} has ${classes.length} classes, ${path} has ${outputs} outputs`
   return [`${known}: output 0 is taken for "${classes[0]!}" and so on; --class-names says it otherwise`]
@@ -105,24 +125,46 @@ export function classNote({ path, shape }: ModelPlan, { classes, name }: Dataset
 
 /** What a model is measured by on a data set, and the batches that it is fed. */
 export interface MeasuredData {
-  readonly measure: Measure
+  readonly measured: readonly MeasuredOutput[]
   readonly transforms: Readonly<Record<string, Transforms>>
   /** Of the size that the model insists on, or that was asked for. */
   readonly batches: (fixed: number | null) => AsyncIterable<Batch>
 }
 
 export function measuredData(
-  { inputs, shape, activation }: ModelPlan,
+  plan: Omit<ModelPlan, 'path'>,
   dataset: Dataset,
   { dataOptions, batchSize }: Pick<EvaluationOptions, 'dataOptions' | 'batchSize'>,
   signal: AbortSignal | undefined,
 ): MeasuredData {
-  const measure = measureFor(chooseTask(activation, shape, dataset), activation)
-  if (measure.task === 'classification' && typeof shape?.[1] === 'number') checkClasses(dataset, shape[1])
-  const transforms = transformsForInputs(dataset, inputs, dataOptions)
+  const measured = chooseMeasured(plan, dataset)
+  const transforms = transformsForInputs(dataset, plan.inputs, dataOptions)
   const batches = (fixed: number | null) =>
     evaluationLoader(dataset, transforms, fixed ?? batchSize).batches(0, 0, signal)
-  return { measure, transforms, batches }
+  return { measured, transforms, batches }
+}
+
+/** The outputs that have a target: an only one, or of several those that a target is named after. */
+function chooseMeasured({ outputs, names }: Omit<ModelPlan, 'path'>, dataset: Dataset): MeasuredOutput[] {
+  const named = outputs.filter(({ name }) =>
+    dataset.targets.some(target => target.name === name || target.name === String(names.indexOf(name))),
+  )
+  // An only target without a name goes with any output.
+  const open = dataset.targets.length === 1 && dataset.targets[0]!.name === '0'
+  if (outputs.length > 1 && (open || named.length === 0)) {
+    throw new UsageError(`evaluate: which output is measured? Found ${names.join(', ')}`, {
+      cure: 'name one with --output',
+    })
+  }
+  const wanted = outputs.length > 1 ? named : outputs
+  return wanted.map(info => {
+    const target = findTarget(dataset, info.name, names)
+    const measure = measureOutput(info, target)
+    const classes = info.shape?.[measure.axis ?? 1]
+    if (measure.task === 'classification' && typeof classes === 'number')
+      checkClasses(dataset.name, target, classes)
+    return measure
+  })
 }
 
 async function evaluateOne(
@@ -132,16 +174,35 @@ async function evaluateOne(
   options: EvaluationOptions,
   { onProgress, signal }: EvaluationContext,
 ): Promise<EvaluatedModel> {
-  const { path, output } = plan
-  const { measure, transforms, batches } = measuredData(plan, dataset, options, signal)
+  const { path } = plan
+  const { measured, transforms, batches } = measuredData(plan, dataset, options, signal)
   const start = performance.now()
-  const metrics = await evaluateModel(engine, await evaluationSource(path), batches, {
-    ...measure,
-    output,
-    threads: options.threads,
-    signal,
+  const { metrics, perClass } = await evaluateInDetail(engine, await evaluationSource(path), batches, {
+    ...{ measured, threads: options.threads, signal },
     onProgress: samples => onProgress?.(path, samples, dataset.length),
   })
   const seconds = (performance.now() - start) / 1000
-  return { model: path, output, ...measure, transforms, metrics, seconds }
+  const { output, task, kind } = measured[0]!
+  return {
+    model: path,
+    output,
+    task,
+    kind,
+    transforms,
+    metrics,
+    perClass: named(perClass, measured),
+    seconds,
+  }
+}
+
+/** Figures by class with the names of the classes. */
+function named(
+  perClass: Evaluation['perClass'],
+  measured: readonly MeasuredOutput[],
+): Record<string, ClassReport[]> {
+  const entries = Object.entries(perClass).map(([output, classes]) => {
+    const names = measured.find(measure => measure.output === output)?.classes
+    return [output, classes.map((figures, c) => ({ class: names?.[c] ?? String(c), ...figures }))] as const
+  })
+  return Object.fromEntries(entries)
 }

@@ -12,14 +12,12 @@ import { bindInputs, fixedBatchSize } from './feeds.ts'
 import { findParting, type Parting } from './find-parting.ts'
 import { evaluationSource } from './inference-form.ts'
 import { MetricsAccumulator, type Metrics } from './metrics.ts'
-import type { Measure } from './task.ts'
+import type { MeasuredOutput } from './task.ts'
 import { toleranceFor } from './tolerance.ts'
 
 export interface CrossValidationOptions {
-  /** The output that is measured, and by what. */
-  readonly output: string
-  readonly measure: Measure
-  readonly ignoreIndex?: number
+  /** The output that is measured, and by what; null: outputs are only compared. */
+  readonly measured: MeasuredOutput | null
   /** Largest relative difference (difference.ts) that is taken for rounding; default: see tolerance.ts. */
   readonly tolerance?: number | undefined
   readonly threads?: number | undefined
@@ -34,7 +32,9 @@ export interface CrossValidationOptions {
 export interface MeasuredEngine {
   readonly name: string
   readonly description: string
-  readonly metrics: Metrics
+  readonly samples: number
+  /** Null where no output is measured. */
+  readonly metrics: Metrics | null
   /** Spent in runs of the model; a GPU's first run prepares its kernels. */
   readonly seconds: number
 }
@@ -141,22 +141,23 @@ class Lane {
   readonly runner: Runner
   readonly #engine: Engine
   readonly #options: CrossValidationOptions
-  readonly #metrics: MetricsAccumulator
+  readonly #metrics: MetricsAccumulator | null
   readonly #differences = new Map<string, OutputSoFar>()
+  #samples = 0
   #sameClass = 0
   #classified = 0
   #seconds = 0
 
   constructor(engine: Engine, runner: Runner, options: CrossValidationOptions) {
-    const { measure, ignoreIndex, output } = options
+    const { measured } = options
     this.#engine = engine
     this.runner = runner
     this.#options = options
-    this.#metrics = new MetricsAccumulator(measure.task, measure.kind, ignoreIndex)
+    this.#metrics = measured && new MetricsAccumulator(measured)
     const names = runner.outputs.map(({ name }) => name)
-    if (!names.includes(output)) {
+    if (measured && !names.includes(measured.output)) {
       throw new InputError(
-        `evaluate: no output "${output}" on engine ${engine.name}, found ${names.join(', ')}`,
+        `evaluate: no output "${measured.output}" on engine ${engine.name}, found ${names.join(', ')}`,
       )
     }
   }
@@ -171,7 +172,9 @@ class Lane {
     const start = performance.now()
     const outputs = await named(this.#engine, () => this.runner.run(feeds, wanted))
     this.#seconds += (performance.now() - start) / 1000
-    this.#metrics.add(outputs.get(this.#options.output)!, targets, size)
+    const { measured } = this.#options
+    if (measured) this.#metrics!.add(outputs.get(measured.output)!, targets.get(measured.target)!, size)
+    this.#samples += size
     return { feeds, outputs, size }
   }
 
@@ -186,32 +189,33 @@ class Lane {
       }
       const isWorse = known.difference.add(reference, value)
       this.#differences.set(name, isWorse ? { ...known, feeds: expected.feeds } : known)
-      if (name === this.#options.output) this.#countClasses(reference, value, expected.size)
+      const { measured } = this.#options
+      if (measured && name === measured.output) this.#countClasses(measured, reference, value, expected.size)
     }
   }
 
-  #countClasses(reference: Tensor, value: Tensor, size: number): void {
-    const { dims } = reference
-    if (this.#options.measure.task !== 'classification' || dims.length < 2) return
-    const [expected, found] = [highest(reference, size), highest(value, size)]
+  #countClasses({ task, axis = 1 }: MeasuredOutput, reference: Tensor, value: Tensor, size: number): void {
+    if (task === 'multilabel' || task === 'regression' || reference.dims.length < 2) return
+    const [expected, found] = [highest(reference, size, axis), highest(value, size, axis)]
     this.#classified += expected.length
     this.#sameClass += expected.filter((index, i) => index === found[i]).length
   }
 
   measured(): MeasuredEngine {
     const { name, description } = this.#engine
-    return { name, description, metrics: this.#metrics.result(), seconds: this.#seconds }
+    const metrics = this.#metrics && this.#metrics.result()
+    return { name, description, samples: this.#samples, metrics, seconds: this.#seconds }
   }
 
   /** The verdict, and the node where this engine parts from the reference. */
   async compare(reference: Lane, path: string, session: SessionOptions): Promise<ComparedEngine> {
-    const { tolerance: asked, output: measured, signal, onSearch } = this.#options
+    const { tolerance: asked, measured, signal, onSearch } = this.#options
     const engines = [reference.#engine, this.#engine] as const
     const tolerance = toleranceFor(engines, asked)
     const outputs = [...this.#differences].map(([output, so]): ComparedOutput => {
       const difference = so.difference.result()
       const sameClass =
-        output === measured && this.#classified > 0 ? this.#sameClass / this.#classified : null
+        output === measured?.output && this.#classified > 0 ? this.#sameClass / this.#classified : null
       return { output, difference, tolerance: tolerance(difference.dtype), sameClass }
     })
     const excess = ({ difference, tolerance }: ComparedOutput) => difference.relative - tolerance
@@ -233,13 +237,14 @@ class Lane {
   }
 }
 
-/** The class with the highest output, for each of the first samples and each position: output [N,C,d...] -> N·d. */
-function highest(tensor: Tensor, size: number): number[] {
-  const [, classes = 1, ...rest] = tensor.dims
-  const inner = sizeOf(rest)
+/** The class with the highest output, for each of the first samples and each position: output [N,d...,C,e...] -> N·d·e. */
+function highest(tensor: Tensor, size: number, axis: number): number[] {
+  const { dims } = tensor
+  const classes = dims[axis]!
+  const [outer, inner] = [size * sizeOf(dims.slice(1, axis)), sizeOf(dims.slice(axis + 1))]
   const values = tensor.dtype === 'float32' ? (tensor.view() as Float32Array) : tensor.toNumbers()
   const found: number[] = []
-  for (let n = 0; n < size; n++) {
+  for (let n = 0; n < outer; n++) {
     for (let i = 0; i < inner; i++) {
       let best = 0
       const at = (c: number) => values[(n * classes + c) * inner + i]!

@@ -2,6 +2,8 @@
 
 import type { Port } from '../runtime/engine.ts'
 import { formatShape } from '../tensor/shape.ts'
+import { fromFloat32Tensor } from '../tensor/convert.ts'
+import { DTYPES } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 
@@ -14,7 +16,7 @@ export function fixedBatchSize(inputs: readonly Port[]): number | null {
 /** Data fields are named by model input, or by a decimal number: the model's input at that position. */
 export function bindInputs(
   batch: ReadonlyMap<string, Tensor>,
-  inputs: readonly Pick<Port, 'name' | 'shape'>[],
+  inputs: readonly FeedPort[],
 ): Map<string, Tensor> {
   const feeds = new Map<string, Tensor>()
   for (const [field, tensor] of batch) {
@@ -26,7 +28,7 @@ export function bindInputs(
       )
     }
     checkShape(port, tensor)
-    feeds.set(port.name, tensor)
+    feeds.set(port.name, castTo(port, tensor))
   }
   const missing = inputs.filter(input => !feeds.has(input.name))
   if (missing.length > 0) {
@@ -37,7 +39,16 @@ export function bindInputs(
   return feeds
 }
 
-function checkShape(port: Pick<Port, 'name' | 'shape'>, tensor: Tensor): void {
+/** What of a port decides what is fed; without an element type, what the data have is. */
+type FeedPort = Pick<Port, 'name' | 'shape'> & Partial<Pick<Port, 'dtype'>>
+
+/** Data are prepared in float32; a model of another float type gets them rounded to its own. */
+function castTo({ name, dtype }: FeedPort, tensor: Tensor): Tensor {
+  if (!dtype || tensor.dtype !== 'float32' || !DTYPES[dtype].float) return tensor
+  return fromFloat32Tensor(tensor, dtype, name)
+}
+
+function checkShape(port: FeedPort, tensor: Tensor): void {
   const wanted = port.shape.slice(1)
   const found = tensor.dims.slice(1)
   const fits =

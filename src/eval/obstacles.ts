@@ -82,7 +82,7 @@ function obstacleOf(error: unknown): Obstacle {
 }
 
 /** The nodes through which a gradient flows from `end` back to one of the weights. */
-function nodesOnTheWay(nodes: readonly Node[], weights: readonly Value[], end: Value): Node[] {
+export function nodesOnTheWay(nodes: readonly Node[], weights: readonly Value[], end: Value): Node[] {
   const active = new Set<Value>(weights)
   const forward = nodes.filter(node => {
     if (NON_DIFFERENTIABLE.has(operatorKey(node))) return false

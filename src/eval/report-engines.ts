@@ -19,7 +19,7 @@ export function describeEngineComparison({ data, transforms, models }: EngineCom
 }
 
 export function describeCrossValidation({ model, engines, comparisons }: CrossValidation): string {
-  const cells = engines.map(({ metrics }) => new Map(metricCells(metrics)))
+  const cells = engines.map(({ metrics }) => new Map(metrics ? metricCells(metrics) : []))
   const names = [...new Set(cells.flatMap(row => [...row.keys()]))]
   const measured = engines.map(({ name, seconds }, i) => [
     name,

@@ -47,6 +47,14 @@ export function decodeText(bytes: Uint8Array): string {
   return decoder.decode(bytes)
 }
 
+export function texts(values: readonly string[]): Attribute {
+  return { kind: 'strings', value: values.map(value => encoder.encode(value)) }
+}
+
+export function floats(values: readonly number[]): Attribute {
+  return { kind: 'floats', value: values }
+}
+
 export function int(value: number): Attribute {
   return { kind: 'int', value: BigInt(value) }
 }

@@ -20,6 +20,9 @@ export interface OutputSpec {
   readonly dtype?: DType
 }
 
+/** What a scatter does with elements that meet. */
+export type ScatterReduction = 'none' | 'add' | 'mul' | 'max' | 'min'
+
 export class Builder {
   readonly nodes: Node[] = []
   readonly initializers: Value[] = []
@@ -104,6 +107,11 @@ export class Builder {
   /** A one-dimensional int64 constant: axes, shapes, starts. */
   int64s(values: readonly number[]): Value {
     return this.constant(Tensor.of('int64', [values.length], values.map(BigInt)))
+  }
+
+  /** An int32 constant of any shape: positions. */
+  int32s(shape: Shape, values: readonly number[]): Value {
+    return this.constant(Tensor.of('int32', shape, values))
   }
 
   /** A float32 constant of any shape. */
@@ -244,6 +252,7 @@ export class Builder {
   ReduceSum = this.#reduction('ReduceSum')
   ReduceMean = this.#reduction('ReduceMean')
   ReduceMax = this.#reduction('ReduceMax')
+  ReduceProd = this.#reduction('ReduceProd')
   ReduceSumSquare = this.#reduction('ReduceSumSquare')
 
   Softmax(x: Value, axis: number): Value {
@@ -268,12 +277,12 @@ export class Builder {
     indices: Value,
     updates: Value,
     axis: number,
-    reduction: 'none' | 'add',
+    reduction: ScatterReduction,
   ): Value {
     return this.one('ScatterElements', [data, indices, updates], { shape: data.shape }, { axis, reduction })
   }
 
-  ScatterND(data: Value, indices: Value, updates: Value, reduction: 'none' | 'add'): Value {
+  ScatterND(data: Value, indices: Value, updates: Value, reduction: ScatterReduction): Value {
     return this.one('ScatterND', [data, indices, updates], { shape: data.shape }, { reduction })
   }
 

@@ -1,5 +1,6 @@
 /** Graphs and models. */
 
+import type { Attribute } from './attribute.ts'
 import { ONNX_DOMAIN, type Node } from './node.ts'
 import type { Value } from './value.ts'
 
@@ -31,6 +32,8 @@ export class FunctionDefinition {
   readonly overload: string
   readonly graph: Graph
   opsetImports = new Map<string, number>()
+  /** Attributes that a call may leave out, with what they are then. */
+  defaults = new Map<string, Attribute>()
   extra: unknown = undefined
 
   constructor(domain: string, name: string, overload: string, graph: Graph) {

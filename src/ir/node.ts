@@ -46,10 +46,15 @@ export class Node {
     for (const output of outputs) if (output) output.producer = this
   }
 
+  /** The operator as tables name it: `Relu`, `com.microsoft.Gelu`. */
+  get key(): string {
+    return this.domain === ONNX_DOMAIN ? this.opType : `${this.domain}.${this.opType}`
+  }
+
   /** `Conv "stem/conv"`, or the first output's name where the node has none: the form used in messages. */
   get label(): string {
     const name = this.name || this.outputs.find(output => output)?.name || '?'
-    return `${this.domain ? `${this.domain}.` : ''}${this.opType} "${name}"`
+    return `${this.key} "${name}"`
   }
 
   /** Input `index`, which the operator requires. */

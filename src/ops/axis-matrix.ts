@@ -54,6 +54,13 @@ export function applyAlongAxis(op: Builder, x: Value, axis: number, matrix: Axis
   return op.Reshape(op.MatMul(constant(op, x, matrix), flat), shape)
 }
 
+/** One map for each axis of x; the smallest result first, so that later products are smaller. */
+export function applyAlongAxes(op: Builder, x: Value, matrices: readonly AxisMatrix[]): Value {
+  const order = matrices.map((matrix, axis) => ({ matrix, axis, ratio: matrix.rows / matrix.columns }))
+  order.sort((a, b) => a.ratio - b.ratio)
+  return order.reduce((y, { matrix, axis }) => applyAlongAxis(op, y, axis, matrix), x)
+}
+
 /** The number of neighbours when every row sums its own run of that many columns (nearest upsampling, transposed). */
 function blockSum(matrix: AxisMatrix): number | null {
   const { rows, columns, data } = matrix
@@ -84,6 +91,18 @@ export function averageMatrix(axis: WindowAxis, countIncludePad: boolean): AxisM
     const inside = taps.filter(i => i >= 0 && i < axis.input)
     const count = countIncludePad ? taps.length : inside.length
     for (const i of inside) matrix.data[o * axis.input + i] = 1 / count
+  }
+  return matrix
+}
+
+/** Sums over windows along one axis: row `o` holds 1 at the inputs of window `o`. */
+export function sumMatrix(axis: WindowAxis): AxisMatrix {
+  const matrix = axisMatrix(axis.output, axis.input)
+  for (let o = 0; o < axis.output; o++) {
+    for (let k = 0; k < axis.kernel; k++) {
+      const i = o * axis.stride + k * axis.dilation - axis.begin
+      if (i >= 0 && i < axis.input) matrix.data[o * axis.input + i] = 1
+    }
   }
   return matrix
 }

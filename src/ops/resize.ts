@@ -8,6 +8,7 @@ import { InputError, UnsupportedError } from '../util/errors.ts'
 import { normalizeAxis, sameShape } from '../tensor/shape.ts'
 import type { Node } from '../ir/node.ts'
 import { axisMatrix, type AxisMatrix } from './axis-matrix.ts'
+import { cubicPolynomials } from './cubic.ts'
 
 /** The elements of the optional inputs of a Resize node; null where the input is absent or empty. */
 export interface ResizeInputs {
@@ -58,11 +59,13 @@ const NEAREST: Readonly<Record<string, (x: number) => number>> = {
 
 /** The weights of one output element: pairs of input index and weight. */
 type Taps = readonly (readonly [index: number, weight: number])[]
-type Interpolation = (x: number, input: number) => Taps
+type Interpolation = (x: number, axis: ResizeAxis) => Taps
+
+const clamped = (index: number, { input }: ResizeAxis) => Math.min(Math.max(index, 0), input - 1)
 
 /** Linear: the two neighbours of the coordinate, after clamping it to the tensor. */
-const linear: Interpolation = (x, input) => {
-  const at = Math.min(Math.max(x, 0), input - 1)
+const linear: Interpolation = (x, axis) => {
+  const at = clamped(x, axis)
   const low = Math.floor(at)
   const weight = f(at - low)
   return weight === 0
@@ -75,28 +78,104 @@ const linear: Interpolation = (x, input) => {
 
 const nearest =
   (pick: (x: number) => number): Interpolation =>
-  (x, input) => [[Math.min(Math.max(pick(x), 0), input - 1), 1]]
+  (x, axis) => [[clamped(pick(x), axis), 1]]
+
+/** What lies outside is left out and the other weights add up to one again, or it is the element at the edge. */
+function bounded(taps: Taps, axis: ResizeAxis, excludeOutside: boolean): Taps {
+  if (!excludeOutside) return taps.map(([index, weight]) => [clamped(index, axis), weight])
+  const held = taps.filter(([index]) => index >= 0 && index < axis.input)
+  const total = held.reduce((sum, [, weight]) => f(sum + weight), 0)
+  return held.map(([index, weight]) => [index, f(weight / total)])
+}
+
+function cubic(node: Node): Interpolation {
+  const { a, excludeOutside } = cubicOptions(node)
+  const weights = cubicPolynomials(a)
+  return (x, axis) => {
+    const low = Math.floor(x)
+    const t = f(x - low)
+    const taps = weights.map(([c0, c1, c2, c3], k): [number, number] => [
+      low - 1 + k,
+      f(((c3! * t + c2!) * t + c1!) * t + c0!),
+    ])
+    return bounded(taps, axis, excludeOutside)
+  }
+}
+
+function cubicOptions(node: Node) {
+  return {
+    a: node.float('cubic_coeff_a', -0.75),
+    excludeOutside: node.int('exclude_outside', 0) !== 0,
+  }
+}
+
+/** The weight of an element by its distance from the point, and the distance from which on it is zero. */
+interface Filter {
+  readonly reach: number
+  readonly weight: (distance: number) => number
+}
+
+const triangle: Filter = { reach: 1, weight: distance => Math.max(0, 1 - distance) }
+
+function cubicFilter(a: number): Filter {
+  return {
+    reach: 2,
+    weight: d => (d < 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : d < 2 ? (((d - 5) * d + 8) * d - 4) * a : 0),
+  }
+}
+
+/** An axis that is made smaller takes the mean of what its elements cover: the filter is as wide as they are. */
+const widened =
+  ({ reach, weight }: Filter, excludeOutside: boolean): Interpolation =>
+  (x, axis) => {
+    if (axis.input === axis.output) return [[x, 1]]
+    const ratio = Math.max(1, f(1 / axis.scale))
+    const [center, support] = [f(x + 0.5), f(reach * ratio)]
+    const [from, to] = [-support, support].map(side => Math.floor(f(f(center + side) + 0.5))) as [
+      number,
+      number,
+    ]
+    const taps = Array.from({ length: to - from }, (_, k): [number, number] => [
+      from + k,
+      f(weight(Math.abs(f(f(from + k - center + 0.5) / ratio)))),
+    ])
+    // Weights from beyond the edges count in the sum that they are divided by.
+    const inside = bounded(taps, axis, excludeOutside)
+    const total = inside.reduce((sum, [, share]) => f(sum + share), 0)
+    return inside.map(([index, share]) => [index, total === 0 ? share : f(share / total)])
+  }
+
+/** The interpolation of each mode, plain and with `antialias`. */
+const MODES: Readonly<
+  Record<
+    string,
+    { readonly plain: (node: Node) => Interpolation; readonly antialias?: (node: Node) => Interpolation }
+  >
+> = {
+  nearest: { plain: node => nearest(choose(node, 'nearest_mode', 'round_prefer_floor', NEAREST)) },
+  linear: {
+    plain: () => linear,
+    antialias: node => widened(triangle, cubicOptions(node).excludeOutside),
+  },
+  cubic: {
+    plain: cubic,
+    antialias: node => {
+      const { a, excludeOutside } = cubicOptions(node)
+      return widened(cubicFilter(a), excludeOutside)
+    },
+  },
+}
 
 /** One matrix for each axis of x: y = M₀ ⊗ M₁ ⊗ ... applied to x; identity on axes that are not resized. */
 export function resizeMatrices(node: Node, inputs: ResizeInputs): AxisMatrix[] {
-  const mode = node.string('mode', 'nearest')
-  const interpolations: Readonly<Record<string, () => Interpolation>> = {
-    nearest: () => nearest(choose(node, 'nearest_mode', 'round_prefer_floor', NEAREST)),
-    linear: () => linear,
-  }
-  const interpolation = interpolations[mode]
-  if (!interpolation) {
-    throw new UnsupportedError(
-      `${node.label}: Resize with mode ${mode} has no gradient, expected nearest or linear`,
-    )
-  }
-  if (node.int('antialias', 0) !== 0) {
-    throw new UnsupportedError(`${node.label}: Resize with antialias has no gradient`)
-  }
+  const mode = choose(node, 'mode', 'nearest', MODES)
+  const make = node.int('antialias', 0) === 0 ? mode.plain : mode.antialias
+  if (!make) throw new UnsupportedError(`${node.label}: Resize with mode nearest has no antialias`)
+  const interpolation = make(node)
   const transformation = node.string('coordinate_transformation_mode', 'half_pixel')
   const coordinate = choose(node, 'coordinate_transformation_mode', 'half_pixel', COORDINATES)
   const crops = transformation === 'tf_crop_and_resize'
-  return axesOf(node, inputs).map(axis => tabulate(axis, interpolation(), coordinate, crops))
+  return axesOf(node, inputs).map(axis => tabulate(axis, interpolation, coordinate, crops))
 }
 
 function tabulate(
@@ -111,7 +190,7 @@ function tabulate(
     const x = axis.scale === 1 ? o : coordinate(o, axis)
     // Outside of the tensor tf_crop_and_resize gives extrapolation_value: a constant, so the row is zero.
     if (crops && (x < 0 || x > axis.input - 1)) continue
-    for (const [i, weight] of interpolation(x, axis.input)) matrix.data[o * axis.input + i]! += weight
+    for (const [i, weight] of interpolation(x, axis)) matrix.data[o * axis.input + i]! += weight
   }
   return matrix
 }

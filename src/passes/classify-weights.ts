@@ -101,7 +101,7 @@ async function judgeWeight(
   if (!DTYPES[tensor.dtype].float) return { role: 'constant', reason: `elements are ${tensor.dtype}` }
   if (ends.length === 0) return { role: 'constant', reason: 'read by no node' }
   const judgements: Judgement[] = []
-  for (const use of ends) judgements.push(await judgeUse(tensor, use, uses))
+  for (const use of ends) judgements.push(await judgeUse({ name: value.name, tensor }, use, uses))
   const role = PRECEDENCE.find(candidate => judgements.some(judgement => judgement.role === candidate))!
   const reasons = new Set(judgements.filter(judgement => judgement.role === role).map(({ reason }) => reason))
   const [first] = reasons

@@ -56,6 +56,7 @@ function cloneFunction(definition: FunctionDefinition, values: Map<Value, Value>
   const { domain, name, overload } = definition
   const copy = new FunctionDefinition(domain, name, overload, cloneGraph(definition.graph, values))
   copy.opsetImports = new Map(definition.opsetImports)
+  copy.defaults = new Map(definition.defaults)
   copy.extra = definition.extra
   return copy
 }

@@ -5,6 +5,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import type { AttributeKind, AttributeValues } from '../ir/attribute.ts'
 import type { Graph } from '../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
+import { walkGraphs } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
 import type { PassResult } from './pass.ts'
 import type { Model } from '../ir/graph.ts'
@@ -56,6 +57,14 @@ export function weightOrigins(graph: Graph): Map<Value, WeightOrigin> {
     origins.set(node.output(0), { kind: 'constant-node', attribute, tensor: node.tensor('value') ?? null })
   }
   return origins
+}
+
+/** Every tensor that is a weight of a model: of graphs, sub-graphs and functions; a writer can replace these. */
+export function* modelTensors(model: Model): Iterable<Tensor> {
+  const bodies = [model.graph, ...model.functions.map(({ graph }) => graph)]
+  for (const graph of bodies.flatMap(body => [...walkGraphs(body)])) {
+    for (const { tensor } of weightOrigins(graph).values()) if (tensor) yield tensor
+  }
 }
 
 /** Whether a node is a `Constant`. */

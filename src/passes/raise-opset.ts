@@ -28,7 +28,8 @@ import {
 import type { PassResult } from './pass.ts'
 
 const OLDEST = 9
-const NEWEST_KNOWN_CHANGES = 18
+/** The newest opset that models are raised to. */
+export const NEWEST_KNOWN_CHANGES = 18
 
 /** IR version 8 came with the opsets from 15 on. */
 const IR_VERSION = 8
@@ -89,7 +90,7 @@ export function raiseOpset(
   }
   if (model.functions.length > 0) {
     throw new UnsupportedError(`model: expected local functions in opset ${target} or later, found ${from}`, {
-      cure: 'inline the functions with onnx.inliner first',
+      cure: 'inline the functions first',
     })
   }
   const graphs = [...walkGraphs(model.graph)]

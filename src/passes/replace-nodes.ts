@@ -2,7 +2,7 @@
 
 import { Builder } from '../ir/builder.ts'
 import type { Graph } from '../ir/graph.ts'
-import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
+import type { Node } from '../ir/node.ts'
 import { usesOf } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
 import { invariant } from '../util/errors.ts'
@@ -20,7 +20,7 @@ export type NodeForm = (
   reads: (output: number) => boolean,
 ) => Value | readonly (Value | null)[] | null
 
-/** Operator -> its forms, of which the first that applies is taken. */
+/** Operator, with its domain unless it is the default one -> its forms, of which the first that applies is taken. */
 export type NodeForms = Readonly<Record<string, readonly NodeForm[]>>
 
 /** More rounds than any chain of forms needs: two forms that undo each other would go on for ever. */
@@ -55,8 +55,7 @@ function replacementOf(
   forms: NodeForms,
   reads: (output: number) => boolean,
 ): readonly (Value | null)[] | null {
-  if (node.domain !== ONNX_DOMAIN) return null
-  for (const form of forms[node.opType] ?? []) {
+  for (const form of forms[node.key] ?? []) {
     const found = op.within(node.name, () => form(op, node, reads))
     if (found) return found instanceof Value ? [found] : found
     invariant(op.nodes.length === 0, `a form of ${node.label} wrote nodes and left it as it is`)

@@ -1,13 +1,15 @@
 /** What a weight is, judged by one of its uses. */
 
+import { DTYPES, dtypeOfOnnx } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import type { Use } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
+import { FUSED_ROLES } from './fusions/weight-roles.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
-import { isFilledWith, isMask, isProgression, isSineTable } from './weight-values.ts'
+import { isFilledWith, isMask, isProgression, isRepetitive, isSineTable, isUniform } from './weight-values.ts'
 import type { WeightUse } from './weight-uses.ts'
 
 export type WeightRole = 'parameter' | 'buffer' | 'constant'
@@ -22,7 +24,7 @@ type InputRoles = Readonly<Record<number, readonly [WeightRole, string]>>
 
 const weightAndBias: InputRoles = { 1: ['parameter', 'weight'], 2: ['parameter', 'bias'] }
 const scaleAndBias: InputRoles = { 1: ['parameter', 'scale'], 2: ['parameter', 'bias'] }
-const table: InputRoles = { 0: ['parameter', 'table'] }
+const table: InputRoles = { 0: ['parameter', 'table'], 1: ['constant', 'positions'] }
 const recurrent: InputRoles = {
   1: ['parameter', 'weight'],
   2: ['parameter', 'recurrent weight'],
@@ -105,9 +107,28 @@ const WAVES: ReadonlySet<string> = new Set(['Sin', 'Cos'])
 
 type Uses = ReadonlyMap<Value, readonly Use[]>
 
+/** A float weight and its name, which tells where exporters keep PyTorch's. */
+export interface NamedTensor {
+  readonly name: string
+  readonly tensor: Tensor
+}
+
+/** Last parts of PyTorch's names of learned numbers: `blocks.0.act.scale`, `logit_scale`, `skipinit_gain`. */
+const LEARNED_NAME = /(^|[._])(weight|bias|scale|gamma|beta|alpha|gain|temperature|tau)$/
+
+/**
+ * Whether a name is one that a module gives to what it learns; numbers that an exporter writes for itself are called
+ * `val_6`, `onnx::Mul_12` or `/layer/Constant_output_0`.
+ */
+function hasLearnedName({ name }: NamedTensor): boolean {
+  return LEARNED_NAME.test(name)
+}
+
 /** Judges one use of a float weight; `uses` are those of the whole graph. Elements are read only where they tell. */
-export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+  const { tensor } = weight
   const { node, index } = use
+  if (use.path.some(becomesInteger)) return judge('constant', 'made whole numbers for', node)
   if (node.domain === ONNX_DOMAIN) {
     if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
     if (use.path.some(step => WAVES.has(step.opType)))
@@ -115,25 +136,42 @@ export async function judgeUse(tensor: Tensor, use: WeightUse, uses: Uses): Prom
     if (await isPartOfGroupNorm(tensor, use)) return judge('constant', 'fills a place in', node)
     const known = INPUT_ROLES[node.opType]?.[index]
     if (known) {
-      const fixed = known[1] === 'table' && (await isSineTable(tensor))
-      return fixed ? judge('constant', 'sine table of', node) : judge(known[0], `${known[1]} of`, node)
+      if (known[1] === 'table' && (await isSineTable(tensor))) return judge('constant', 'sine table of', node)
+      const made =
+        ['matrix', 'weight'].includes(known[1]) && !hasLearnedName(weight) && (await isRepetitive(tensor))
+      return made
+        ? judge('constant', `numbers that repeat, as ${known[1]} of`, node)
+        : judge(known[0], `${known[1]} of`, node)
     }
-    if (ELEMENTWISE.has(node.opType)) return judgeOperand(tensor, use, uses)
+    if (ELEMENTWISE.has(node.opType)) return judgeOperand(weight, use, uses)
+  }
+  const fused = FUSED_ROLES[node.key]?.[index]
+  if (fused) {
+    const masks = fused[0] === 'mask or bias' && (await isMask(tensor))
+    return judge(masks || fused[0] === 'constant' ? 'constant' : 'parameter', `${fused[1]} of`, node)
   }
   return tensor.size === 1
     ? judge('constant', 'single number in', node)
     : judge('parameter', 'operand of', node)
 }
 
+/** A Cast to an integer type: what is learned stays a float. */
+function becomesInteger(node: Node): boolean {
+  if (node.opType !== 'Cast' || node.domain !== ONNX_DOMAIN) return false
+  return !DTYPES[dtypeOfOnnx(node.int('to', 1), node.label)].float
+}
+
 function judge(role: WeightRole, what: string, node: Node): Judgement {
   return { role, reason: `${what} ${node.label}` }
 }
 
-async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Promise<Judgement> {
+  const { tensor } = weight
   const { node } = use
   if (tensor.size === 1) {
-    return isBiasOfOneChannel(tensor, use)
-      ? judge('parameter', 'bias in', node)
+    if (isBiasOfOneChannel(tensor, use)) return judge('parameter', 'bias in', node)
+    return hasLearnedName(weight) && !isPreprocessing(use)
+      ? judge('parameter', 'learned number in', node)
       : judge('constant', 'single number in', node)
   }
   const perChannel = tensor.dims.filter(dim => dim > 1).length === 1
@@ -143,9 +181,19 @@ async function judgeOperand(tensor: Tensor, use: WeightUse, uses: Uses): Promise
   if (perChannel && isMean(use, uses))
     return judge('buffer', 'mean of a decomposed batch normalization in', node)
   if (await isMask(tensor)) return judge('constant', 'mask in', node)
+  if (!perChannel && !hasLearnedName(weight) && (await isEmptyMask(tensor, use, uses))) {
+    return judge('constant', 'mask that hides nothing in', node)
+  }
   if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
   if (perChannel && (await isProgression(tensor))) return judge('constant', 'steady progression in', node)
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
+}
+
+/** An attention mask of an example without padding: ones to multiply by, or one number to add before a Softmax. */
+async function isEmptyMask(tensor: Tensor, { node }: WeightUse, uses: Uses): Promise<boolean> {
+  if (node.opType === 'Mul') return isFilledWith(tensor, 1)
+  const feedsSoftmax = (uses.get(node.output(0)) ?? []).some(next => next.node.opType === 'Softmax')
+  return node.opType === 'Add' && feedsSoftmax && (await isUniform(tensor))
 }
 
 /** The operand that an elementwise node combines the weight with. */

@@ -1,7 +1,7 @@
 /** What the numbers of a tensor give away: masks and sine tables are made, not learned. */
 
 import { DTYPES } from '../tensor/dtype.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { Tensor } from '../tensor/tensor.ts'
 
 /** Larger tensors are not looked at; a made table of that size would be computed, not stored. */
 const LOOKED_AT_BYTES = 16 << 20
@@ -12,10 +12,25 @@ async function numbersOf(tensor: Tensor): Promise<number[] | null> {
   return (await tensor.load()).toNumbers()
 }
 
+/** The elements at the start of a tensor; none of a tiny float type. */
+async function firstNumbersOf(tensor: Tensor, count: number): Promise<number[]> {
+  const { dtype, data, size } = tensor
+  const { bits } = DTYPES[dtype]
+  if (bits < 16) return []
+  const length = Math.min(count, size)
+  const bytes = (length * bits) / 8
+  const start =
+    'source' in data ? await data.source.read(data.offset, bytes) : (data as Uint8Array).subarray(0, bytes)
+  return new Tensor(dtype, [length], start).toNumbers()
+}
+
 /** Above this magnitude a negative number switches something off; nothing learned is as large. */
 const SWITCHED_OFF = -1e3
 
-/** Both of 0 and 1, or both of 0 and minus "infinity", and nothing else. */
+/** From so many elements on, two numbers in a tensor are no accident. */
+const MANY = 16
+
+/** Both of 0 and 1, both of 0 and minus "infinity", or in many elements both of 0 and one other number. */
 export async function isMask(tensor: Tensor): Promise<boolean> {
   const seen = new Set<number>()
   for (const value of (await numbersOf(tensor)) ?? []) {
@@ -23,12 +38,32 @@ export async function isMask(tensor: Tensor): Promise<boolean> {
     if (seen.size > 2) return false
   }
   if (seen.size !== 2 || !seen.has(0)) return false
-  return seen.has(1) || [...seen].some(value => value <= SWITCHED_OFF)
+  return seen.has(1) || tensor.size >= MANY || [...seen].some(value => value <= SWITCHED_OFF)
 }
 
 /** Whether every element is `number`. */
 export async function isFilledWith(tensor: Tensor, number: number): Promise<boolean> {
   return (await numbersOf(tensor))?.every(value => value === number) ?? false
+}
+
+/** So many elements of the start tell; more of 16 bits would repeat whatever they are. */
+const SAMPLE = 1024
+
+/** The learned factors of a layer are all different; of coordinates and fixed filters each occurs this often. */
+const REPEATS = 4
+
+/** Whether the numbers that are not zero are few and come again and again, as those of a grid or a fixed filter. */
+export async function isRepetitive(tensor: Tensor): Promise<boolean> {
+  if (tensor.size < MANY) return false
+  const numbers = (await firstNumbersOf(tensor, SAMPLE)).filter(value => value !== 0)
+  const distinct = new Set(numbers).size
+  return distinct > 1 && distinct * REPEATS <= numbers.length
+}
+
+/** Whether all elements are the same number. */
+export async function isUniform(tensor: Tensor): Promise<boolean> {
+  const [first, ...rest] = (await numbersOf(tensor)) ?? [NaN]
+  return rest.every(value => value === first) && !Number.isNaN(first)
 }
 
 const TOLERANCE = 2e-3

@@ -20,6 +20,7 @@ const TITLES: Readonly<Record<string, string>> = {
   start: 'before training',
   last: 'last weights',
   best: 'best snapshot',
+  ema: 'moving average',
   swa: 'SWA average',
 }
 

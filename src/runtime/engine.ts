@@ -31,8 +31,9 @@ export interface SessionOptions {
 }
 
 /**
- * The arithmetic of matrix products and convolutions: float32, or tf32, in which a GPU rounds their factors to 11
- * significant bits. Everything else is float32 either way. float16 is known so that asking for it has a clear answer.
+ * The arithmetic of matrix products and convolutions: float32; tf32, in which a GPU rounds their factors to 11 significant
+ * bits; or float16, in which training computes them and what lies between them (train/mixed-precision.ts). Everything else
+ * is float32 in any case.
  */
 export type Precision = 'float32' | 'tf32' | 'float16'
 
@@ -74,6 +75,7 @@ export interface Trainer {
   steps(batches: readonly Feeds[]): Promise<StepMetrics[]>
   /** A copy of the state tensors. */
   readState(): Promise<Map<string, Tensor>>
+  /** Sets whole state vectors. Their memory is handed over, as that of batches. */
   writeState(state: Feeds): Promise<void>
   close(): Promise<void>
 }

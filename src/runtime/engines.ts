@@ -95,20 +95,35 @@ export function parseEngines(text: string, names = ENGINE_NAMES, option = '--eng
   return requests
 }
 
-/** What can be asked for today. */
-const PRECISIONS: readonly string[] = ['float32', 'tf32'] satisfies Precision[]
+/** The arithmetic of any command; training can also be mixed. */
+const PRECISIONS: readonly Precision[] = ['float32', 'tf32']
+const TRAINING_PRECISIONS: readonly Precision[] = [...PRECISIONS, 'float16']
 
-/** What people may ask for some day. */
-const HALF = /^(fp16|float16|half|bf16|bfloat16|mixed|amp)$/
+/** What else people call these. */
+const HALF = /^(fp16|float16|half|mixed|amp)$/
+const BFLOAT16 = /^(bf16|bfloat16)$/
 
-export function parsePrecision(text: string): Precision {
-  if (PRECISIONS.includes(text)) return text as Precision
-  if (HALF.test(text)) {
-    throw new UsageError(`--precision ${text}: half precision is not there yet`, {
-      cure: `choose ${PRECISIONS.join(' or ')}`,
-    })
+/** @param training whether it is asked for training */
+export function parsePrecision(text: string, training = false): Precision {
+  const known: readonly string[] = training ? TRAINING_PRECISIONS : PRECISIONS
+  if (known.includes(text)) return text as Precision
+  if (BFLOAT16.test(text)) {
+    throw new UsageError(
+      `--precision ${text}: ONNX Runtime has no bfloat16 kernels for what training needs (ConvTranspose, BatchNormalization, MaxPool, Log and others)`,
+      { cure: `choose ${inWords(known)}` },
+    )
   }
-  throw new UsageError(`--precision: expected ${PRECISIONS.join(' or ')}, found "${text}"`)
+  if (HALF.test(text)) {
+    throw new UsageError(
+      `--precision ${text}: ${training ? 'its name is float16' : 'float16 is for training'}`,
+      {
+        cure: training
+          ? 'write --precision float16'
+          : `choose ${inWords(known)}; a model that was exported in half precision runs in it by itself`,
+      },
+    )
+  }
+  throw new UsageError(`--precision: expected ${inWords(known)}, found "${text}"`)
 }
 
 /** What a person can write for an engine: `auto, cpu, cuda[:device] or webgpu`. */

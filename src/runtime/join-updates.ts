@@ -11,7 +11,7 @@
 import { Builder } from '../ir/builder.ts'
 import type { Graph } from '../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
-import { usesOf, type Use } from '../ir/topology.ts'
+import { sortNodes, usesOf, type Use } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
 import { namesOf, removeDeadNodesOf, tensorOf } from '../passes/index.ts'
 import type { Shape } from '../tensor/shape.ts'
@@ -22,7 +22,7 @@ import type { Program, StateVector } from './program.ts'
 
 const ELEMENTWISE: ReadonlySet<string> = new Set([
   ...['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Pow'],
-  ...['Sqrt', 'Reciprocal', 'Neg', 'Abs'],
+  ...['Sqrt', 'Reciprocal', 'Neg', 'Abs', 'Sign', 'Where'],
 ])
 
 /**
@@ -112,17 +112,18 @@ class Joiner {
     this.#next = new Set(state.flatMap(({ parts }) => parts.map(({ output }) => this.#output(output))))
   }
 
-  /** Joins the updates of some parts of vectors; does nothing where those are not written alike. */
+  /** Joins the updates of some parts of vectors; leaves alone the vectors whose parts are not written alike. */
   join(vectors: readonly StateVector[], indices: readonly number[]): void {
     const op = this.#op
     const { shape } = vectors[0]!.parts[indices[0]!]!
     const rows = vectors.map(({ parts }) => indices.map(i => this.#output(parts[i]!.output)))
     const walk = new Walk(op, shape, indices.length, value => this.#isPrivate(value))
     const updates = rows.map(row => walk.applied(row))
-    if (updates.includes(null)) return void op.nodes.splice(0)
     rows.forEach((row, k) => {
+      const update = updates[k]
+      if (!update) return
       const sizes = row.map(() => shape[0]!)
-      const split = op.Split(updates[k]!, sizes, 0)[0]!.producer!
+      const split = op.Split(update, sizes, 0)[0]!.producer!
       split.outputs = [...row]
       for (const value of row) {
         this.#replaced.add(value.producer!)
@@ -134,7 +135,7 @@ class Joiner {
 
   /** Completes the graph, and drops the updates of the parts. */
   finish(): void {
-    this.#graph.nodes = this.#graph.nodes.filter(node => !this.#replaced.has(node))
+    this.#graph.nodes = sortNodes(this.#graph.nodes.filter(node => !this.#replaced.has(node)))
     removeDeadNodesOf(this.#graph)
     const read = new Set(this.#graph.nodes.flatMap(node => node.inputs))
     this.#graph.initializers.push(...this.#op.initializers.filter(value => read.has(value)))
@@ -166,6 +167,8 @@ class Walk {
   /** That of the parts joined along the first axis. */
   readonly #joined: Shape
   readonly #isPrivate: (value: Value) => boolean
+  /** Rows by their names: as one node, and in any joined form. */
+  readonly #applied = new Map<string, Value>()
   readonly #unified = new Map<string, Value | null>()
 
   constructor(op: Builder, shape: Shape, count: number, isPrivate: (value: Value) => boolean) {
@@ -178,7 +181,7 @@ class Walk {
   /** A row whose values come from one element-wise operator, which nothing else needs, as a single node; else null. */
   applied(row: Row): Value | null {
     const key = keyOf(row)
-    const found = this.#unified.get(key)
+    const found = this.#applied.get(key)
     if (found !== undefined) return found
     const node = row[0]!.producer
     if (node?.domain !== ONNX_DOMAIN || !ELEMENTWISE.has(node.opType)) return null
@@ -192,8 +195,9 @@ class Walk {
     const operands = node.inputs.map((_, k) => this.#unify(nodes.map(other => other!.input(k))))
     if (operands.includes(null)) return null
     const { opType, attributes } = node
-    const value = this.#op.one(opType, operands, { shape: this.#joined }, Object.fromEntries(attributes))
-    this.#unified.set(key, value)
+    const output = { shape: this.#joined, dtype: row[0]!.dtype }
+    const value = this.#op.one(opType, operands, output, Object.fromEntries(attributes))
+    this.#applied.set(key, value)
     return value
   }
 
@@ -202,7 +206,8 @@ class Walk {
     const key = keyOf(row)
     const found = this.#unified.get(key)
     if (found !== undefined) return found
-    const joined = sharedScalar(row) ?? this.#constants(row) ?? this.applied(row) ?? this.#leaf(row)
+    const joined =
+      sharedScalar(row) ?? this.#constants(row) ?? this.#picked(row) ?? this.applied(row) ?? this.#leaf(row)
     this.#unified.set(key, joined)
     return joined
   }
@@ -218,6 +223,21 @@ class Walk {
     if (numbers.every(number => number === numbers[0])) return this.#op.scalar(numbers[0]!)
     const column = numbers.flatMap(number => new Array<number>(this.#shape[0]!).fill(number))
     return this.#op.constant(Tensor.of('float32', [column.length, ...this.#shape.slice(1).fill(1)], column))
+  }
+
+  /** Scalars that are picked from one vector, as those of parameter groups are: a column as above, picked at once. */
+  #picked(row: Row): Value | null {
+    const vector = row[0]!.producer?.inputs[0]
+    if (vector?.rank !== 1) return null
+    const indices: bigint[] = []
+    for (const { rank, producer } of row) {
+      if (rank > 0 || producer?.opType !== 'Gather' || producer.input(0) !== vector) return null
+      const index = tensorOf(producer.input(1))
+      if (!index?.resident) return null
+      indices.push(...new Array<bigint>(this.#shape[0]!).fill(BigInt(index.toNumbers()[0]!)))
+    }
+    const column = Tensor.of('int64', [indices.length, ...this.#shape.slice(1).fill(1)], indices)
+    return this.#op.Gather(vector, this.#op.constant(column), 0)
   }
 
   /** Values of the parts' shape, one after the other. */

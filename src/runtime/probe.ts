@@ -12,9 +12,10 @@ import type { ModelSource, Runner } from './engine.ts'
 /** Whether a model runs and gives the right numbers; `problem` says what went wrong, in the engine's own words. */
 export async function tryRunner(
   open: (model: ModelSource) => Promise<Runner>,
+  dtype: 'float32' | 'float16' = 'float32',
 ): Promise<{ problem: string | null }> {
   try {
-    const runner = await open(await probeModel())
+    const runner = await open(await probeModel(dtype))
     const [result] = (await runner.run(new Map([['x', Tensor.of('float32', [2], [1, -2])]]))).values()
     await runner.close()
     const found = result?.toNumbers().join() ?? 'nothing'
@@ -24,13 +25,14 @@ export async function tryRunner(
   }
 }
 
-/** y = x + x. */
-async function probeModel(): Promise<Uint8Array> {
+/** y = x + x in a type. */
+async function probeModel(dtype: 'float32' | 'float16'): Promise<Uint8Array> {
   const op = new Builder()
   const graph = new Graph('probe')
   const x = Value.typed('x', 'float32', [2])
   graph.inputs = [x]
-  graph.outputs = [op.Add(x, x)]
+  const inside = op.Cast(x, dtype)
+  graph.outputs = [op.Cast(op.Add(inside, inside), 'float32')]
   graph.nodes = op.nodes
   return serializeModel(new Model(graph, 8, new Map([[ONNX_DOMAIN, 18]])))
 }

@@ -2,6 +2,7 @@
 
 import { Model, type Graph } from '../ir/graph.ts'
 import { ONNX_DOMAIN } from '../ir/node.ts'
+import { walkNodes } from '../ir/topology.ts'
 import { serializeModel } from '../serde/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import type { Shape } from '../tensor/shape.ts'
@@ -52,7 +53,11 @@ export interface Lowered {
 /** IR version of the programs we write: the one of opset 18 (ONNX 1.13), read by every ONNX Runtime since 1.14. */
 const PROGRAM_IR_VERSION = 8
 
+/** Operators of other domains have one version: com.microsoft's, which models keep where nothing is trained. */
+const VERSION_OF_OTHERS = 1
+
 /** A lowered program as an ONNX model. */
 export function serializeLowered({ graph, opset }: Lowered): Promise<Uint8Array> {
-  return serializeModel(new Model(graph, PROGRAM_IR_VERSION, new Map([[ONNX_DOMAIN, opset]])))
+  const opsets = new Map([...walkNodes(graph)].map(({ domain }) => [domain, VERSION_OF_OTHERS]))
+  return serializeModel(new Model(graph, PROGRAM_IR_VERSION, opsets.set(ONNX_DOMAIN, opset)))
 }

@@ -6,6 +6,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { FunctionDefinition, Model } from '../ir/graph.ts'
 import { ONNX_DOMAIN } from '../ir/node.ts'
 import { walkNodes } from '../ir/topology.ts'
+import { deserializeAttribute } from './deserialize-attribute.ts'
 import { deserializeBody, deserializeGraph, normalizeDomain } from './deserialize-graph.ts'
 import { without, type FunctionExtra, type ModelExtra } from './extras.ts'
 import { OPSET_MAX, OPSET_MIN } from './limits.ts'
@@ -19,6 +20,7 @@ import {
 import type { ExternalReader } from './read-tensor.ts'
 import { readTensors, type TensorPlace } from './read-tensors.ts'
 import { scanModel, type Scan } from './scan.ts'
+import { Scope } from './scope.ts'
 
 export interface DeserializeOptions {
   /** Accept any version of the default operator set: for looking at a model, not for working with it. */
@@ -109,6 +111,13 @@ function deserializeFunction(proto: FunctionProto, name: string): FunctionDefini
   )
   const opsets = readOpsets(proto.opset_import, label)
   definition.opsetImports = new Map([...opsets].map(([domain, entry]) => [domain, versionOf(entry, label)]))
+  const outside = new Scope(label, null)
+  for (const attribute of proto.attribute_proto ?? []) {
+    definition.defaults.set(
+      attribute.name ?? '',
+      deserializeAttribute(attribute, label, outside, deserializeGraph),
+    )
+  }
   const rest: FunctionProto = without(proto, ...FUNCTION_FIELDS)
   if (proto.domain && proto.domain !== definition.domain) rest.domain = proto.domain
   definition.extra = { rest, opsets } satisfies FunctionExtra
@@ -117,7 +126,7 @@ function deserializeFunction(proto: FunctionProto, name: string): FunctionDefini
 
 const FUNCTION_FIELDS = [
   ...(['name', 'domain', 'overload', 'input', 'output'] as const),
-  ...(['node', 'opset_import', 'value_info'] as const),
+  ...(['node', 'opset_import', 'value_info', 'attribute_proto'] as const),
 ]
 
 /** Imports by normalised domain; a domain may be imported again at the same version. */

@@ -130,9 +130,15 @@ export function serializeFunction(definition: FunctionDefinition, sink: TensorSi
   const names = new Names(null)
   for (const value of graph.inputs) names.define(value)
   defineOutputs(graph, names)
-  for (const proto of extra?.rest.attribute_proto ?? []) remark(inAttribute(proto, ''), sink)
   return {
     ...extra?.rest,
+    ...(definition.defaults.size > 0
+      ? {
+          attribute_proto: [...definition.defaults].map(([name, attribute]) =>
+            serializeAttribute(name, attribute, names, sink),
+          ),
+        }
+      : {}),
     name: definition.name,
     ...(definition.domain ? { domain: definition.domain } : {}),
     ...(definition.overload ? { overload: definition.overload } : {}),

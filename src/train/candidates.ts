@@ -7,7 +7,7 @@ import type { Select } from './options.ts'
 import { planDigest, type FinetunePlan } from './plan.ts'
 
 /** The models that a run compares. */
-export type CandidateName = 'start' | 'last' | 'best' | 'swa'
+export type CandidateName = 'start' | 'last' | 'best' | 'ema' | 'swa'
 
 export interface Measured {
   readonly name: CandidateName
@@ -31,17 +31,18 @@ export function metadataOf(
   ])
 }
 
-/** The delivered candidate. Equal scores go to the average. */
-export function select(candidates: readonly Measured[], wanted: Select): CandidateName {
+/** The delivered candidate, compared by a metric. Equal scores go to the average. */
+export function select(candidates: readonly Measured[], wanted: Select, metric = 'auto'): CandidateName {
+  if (wanted === 'ema') return 'ema'
   const measured = candidates.every(({ metrics }) => metrics !== null)
   if (wanted === 'swa' || !measured) return 'swa'
-  return winner(wanted === 'best' ? candidates.filter(({ name }) => name !== 'start') : candidates)
+  return winner(wanted === 'best' ? candidates.filter(({ name }) => name !== 'start') : candidates, metric)
 }
 
 /** The candidate that validates best. */
-export function winner(candidates: readonly Measured[]): CandidateName {
-  const score = ({ metrics }: Measured) => (metrics ? scoreOf(metrics) : -Infinity)
-  const order: readonly CandidateName[] = ['swa', 'best', 'last', 'start']
+export function winner(candidates: readonly Measured[], metric = 'auto'): CandidateName {
+  const score = ({ metrics }: Measured) => (metrics ? scoreOf(metrics, metric) : -Infinity)
+  const order: readonly CandidateName[] = ['swa', 'ema', 'best', 'last', 'start']
   const sorted = [...candidates].sort(
     (a, b) => score(b) - score(a) || order.indexOf(a.name) - order.indexOf(b.name),
   )

@@ -19,7 +19,8 @@ export interface EngineCheck {
   readonly tolerance: number
   /** Share of samples that both give the same class; null where there are no classes. */
   readonly sameClass: number | null
-  readonly metrics: { readonly reference: Metrics; readonly engine: Metrics }
+  /** Null where the loss is a graph: outputs are only compared. */
+  readonly metrics: { readonly reference: Metrics | null; readonly engine: Metrics | null }
   /** Where they part; null if they agree, or if no single node is the reason. */
   readonly parting: Parting | null
 }
@@ -34,7 +35,7 @@ export async function checkEngine(
   { threads }: FinetuneOptions,
   { onEvent, signal }: FinetuneContext,
 ): Promise<EngineCheck | null> {
-  const { engine, plan, measure, output, val, calibration } = session
+  const { engine, plan, measured, val, calibration } = session
   if (engine.name === CPU) return null
   const { cpuEngine } = await import('../runtime/ort-cpu/engine.ts')
   const dataset = val ?? calibration
@@ -49,8 +50,7 @@ export async function checkEngine(
       model,
       evaluationBatches(session, dataset, signal),
       {
-        ...{ output, measure, threads, signal },
-        ignoreIndex: plan.settings.ignoreIndex,
+        ...{ measured: measured[0] ?? null, threads, signal },
         batches: BATCHES,
         onProgress: done => {
           onEvent({ kind: 'progress', label, done, total, unit: 'samples' })
@@ -68,7 +68,7 @@ export async function checkEngine(
     const worst = comparison.outputs.reduce((a, b) => (excess(b) > excess(a) ? b : a))
     return {
       ...{ reference: reference!.name, engine: engine.name, agrees: comparison.agrees },
-      samples: reference!.metrics.samples,
+      samples: reference!.samples,
       relative: worst.difference.relative,
       tolerance: worst.tolerance,
       sameClass: comparison.outputs.find(({ sameClass }) => sameClass !== null)?.sameClass ?? null,

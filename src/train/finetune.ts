@@ -5,6 +5,7 @@ import { loadModel, type ModelFile } from '../serde/index.ts'
 import { finish, type FinetuneResult } from './finish.ts'
 import { InterruptedError } from '../util/errors.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
+import { openStart } from './head.ts'
 import { PLACES, planFinetune, type FinetunePlan, type PlannedEngine, type PlannedRun } from './plan.ts'
 import { openRunFolder, RunFolder } from './run-folder.ts'
 import { openSession } from './session.ts'
@@ -32,7 +33,15 @@ export async function finetune(
     const run = new RunFolder(options.run)
     const { resumed, release } = await openRunFolder(run, planned.plan, PLACES)
     try {
-      return await train(engine, file, planned, run, resumed, options, context)
+      const { plan } = planned
+      const start = await openStart(run, file, plan)
+      try {
+        for (const message of start.notes) context.onEvent({ kind: 'note', message })
+        const model = { ...options, model: start.path }
+        return await train(engine, start.file, planned, run, resumed, model, context)
+      } finally {
+        if (start.file !== file) await start.file.close()
+      }
     } catch (error) {
       throw error === context.signal?.reason ? interrupted(run, error) : error
     } finally {

@@ -15,7 +15,7 @@ import type { FinetuneContext, FinetuneOptions } from './options.ts'
 import { loadState, sha256File, type Progress, type RunFolder } from './run-folder.ts'
 import type { TrainingSession } from './session.ts'
 import type { Training } from './training.ts'
-import { readSnapshot, weightsOfState, writeModelWith, type Weights } from './weights.ts'
+import { movingAverage, readSnapshot, weightsOfState, writeModelWith, type Weights } from './weights.ts'
 
 export interface Candidate extends Measured {
   /** The model file. */
@@ -55,7 +55,8 @@ export async function finish(
   context: FinetuneContext,
 ): Promise<FinetuneResult> {
   const { plan, file, graph, val } = session
-  const { progress, average } = training
+  const { progress, average, course } = training
+  const { steps } = course
   const metadata = (method: string, snapshots: readonly number[]) => metadataOf(plan, method, snapshots)
 
   // 1. The last weights, and the best snapshot's.
@@ -67,7 +68,7 @@ export async function finish(
     graph,
     weightsOfState(session.training, saved.tensors),
     last,
-    metadata('last', [plan.steps]),
+    metadata('last', [steps]),
   )
   const best = run.file('best.onnx')
   const bestStep = progress.best?.step
@@ -76,7 +77,7 @@ export async function finish(
     await writeModelWith(file, graph, weights, best, metadata('snapshot', [bestStep]))
   }
 
-  // 2. The average, with batch-norm statistics that fit it.
+  // 2. The averages, with batch-norm statistics that fit them.
   await average.save(run.average)
   const swa = run.file('averaged.onnx')
   const report = await writeAverage(
@@ -88,25 +89,32 @@ export async function finish(
     context,
   )
 
+  const moving = movingAverage(session.training, saved.tensors)
+  const ema = run.file('ema.onnx')
+  if (moving) await writeAverage(run, session, moving, ema, metadata('ema', [steps]), context)
+
   // 3. All of them side by side on the validation data.
-  const swaMetrics = val ? await training.validate(swa, 'swa', plan.steps) : null
+  const swaMetrics = val ? await training.validate(swa, 'swa', steps) : null
+  const emaMetrics = val && moving ? await training.validate(ema, 'ema', steps) : null
   const candidates: Candidate[] = [
     { name: 'start', path: options.model, step: 0, metrics: progress.start },
-    { name: 'last', path: last, step: plan.steps, metrics: progress.last },
+    { name: 'last', path: last, step: steps, metrics: progress.last },
     ...(progress.best ? [{ name: 'best' as const, path: best, ...progress.best }] : []),
-    { name: 'swa', path: swa, step: plan.steps, metrics: swaMetrics },
+    ...(moving ? [{ name: 'ema' as const, path: ema, step: steps, metrics: emaMetrics }] : []),
+    { name: 'swa', path: swa, step: steps, metrics: swaMetrics },
   ]
-  const selected = select(candidates, plan.settings.select)
+  const { metric } = plan.settings
+  const selected = select(candidates, plan.settings.select, metric)
   const model = run.file('model.onnx')
   await copyModel(candidates.find(({ name }) => name === selected)!.path, model)
   const result: FinetuneResult = {
     run: run.path,
-    steps: plan.steps,
+    steps,
     snapshots: progress.snapshots,
     candidates,
     selected,
     model,
-    swaIsBest: swaMetrics && winner(candidates) === 'swa',
+    swaIsBest: swaMetrics && winner(candidates, metric) === 'swa',
     recalibrated: report && { sites: report.sites.length, samples: report.samples },
     traffic: trafficOf(session, progress),
     crossValidation: await checkEngine(session, model, options, context),
@@ -116,6 +124,7 @@ export async function finish(
     swa,
     model,
     ...(bestStep === undefined ? [] : [best]),
+    ...(moving ? [ema] : []),
     run.average,
   ])
   return result

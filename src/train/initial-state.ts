@@ -1,20 +1,30 @@
-/** The state that a training run starts from: the model's own weights, and zeros for the optimizer. */
+/** The state that a training run starts from: the model's own weights in float32, and zeros for optimizer and gradients. */
 
+import { toFloat32Tensor } from '../tensor/convert.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { FlatLayout } from './flat.ts'
+import { initialScaler, LOSS_SCALE, SCALER } from './loss-scaling.ts'
 import type { TrainedWeight, TrainingGraph } from './prepare.ts'
 import type { TrainingProgram } from './program.ts'
-import { STATISTICS, THETA } from './state-writer.ts'
+import { EMA, STATISTICS, THETA } from './state-writer.ts'
 
 /** State vectors by name. */
 export async function initialState(
   graph: TrainingGraph,
   training: TrainingProgram,
 ): Promise<Map<string, Tensor>> {
-  const { parameters, statistics, optimizer } = training
-  const state = new Map([[THETA, await packed(parameters, graph.parameters)]])
-  for (const slot of optimizer.slotNames) state.set(slot, vector(new Float32Array(parameters.length)))
-  if (statistics.length > 0) state.set(STATISTICS, await packed(statistics, [...graph.statistics.values()]))
+  const statistics = [...graph.statistics.values()]
+  const weightsOf: Readonly<Record<string, readonly TrainedWeight[]>> = {
+    [THETA]: graph.parameters,
+    [EMA]: graph.parameters,
+    [STATISTICS]: statistics,
+  }
+  const state = new Map<string, Tensor>()
+  for (const [name, layout] of training.state) {
+    const weights = weightsOf[name]
+    if (name === SCALER) state.set(name, vector(initialScaler(training.lossScale ?? LOSS_SCALE)))
+    else state.set(name, weights ? await packed(layout, weights) : vector(new Float32Array(layout.length)))
+  }
   return state
 }
 
@@ -24,6 +34,9 @@ export function vector(values: Float32Array): Tensor {
 }
 
 async function packed(layout: FlatLayout, weights: readonly TrainedWeight[]): Promise<Tensor> {
-  const byName = new Map(weights.map(({ name, tensor }) => [name, tensor]))
+  const wanted = new Set(layout.segments.map(({ name }) => name))
+  const byName = new Map<string, Tensor>()
+  for (const { name, tensor } of weights)
+    if (wanted.has(name)) byName.set(name, await toFloat32Tensor(tensor))
   return vector(await layout.pack(name => byName.get(name)))
 }

@@ -7,12 +7,13 @@
 import type { Feeds, StepMetrics, Trainer } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, InterruptedError, invariant } from '../util/errors.ts'
+import { SCALE_METRIC, SKIPPED_METRIC } from './loss-scaling.ts'
 
 export interface LoopOptions {
   readonly trainer: Trainer
   /** Steps done before this call (0 for a new run). */
   readonly firstStep: number
-  /** Steps at the end. */
+  /** Steps at the end. Read anew at each step: what happens at a stop may bring the end forward. */
   readonly lastStep: number
   /** Feeds of the steps from `firstStep` on, in order. */
   readonly batches: AsyncIterable<Map<string, Tensor>>
@@ -24,6 +25,10 @@ export interface LoopOptions {
   readonly onStop: (step: number) => Promise<void>
   /** Called for each step, in order. */
   readonly onStep: (step: number, metrics: StepMetrics) => void
+  /** The step as a person counts it, where several of the loop's make one. Default: the same. */
+  readonly stepOf?: (step: number) => number
+  /** The error of an interruption after a step; default: one that names it. */
+  readonly interrupted?: (step: number) => InterruptedError
   readonly signal?: AbortSignal | undefined
 }
 
@@ -43,15 +48,16 @@ export function interruptedAfter(step: number, lastStep: number, cause?: unknown
 
 /** Runs the steps; throws InterruptedError after calling `onStop` when the signal aborts. */
 export async function runLoop(options: LoopOptions): Promise<void> {
-  const { firstStep, lastStep, isStop, onStop, scalarsAt, signal } = options
+  const { firstStep, isStop, onStop, scalarsAt, signal } = options
+  const { interrupted = step => interruptedAfter(step, options.lastStep) } = options
   const flight = new Flight(options)
   let drawn = firstStep
   let stoppedAt = firstStep
 
-  if (drawn < lastStep) {
+  if (drawn < options.lastStep) {
     for await (const batch of options.batches) {
       drawn++
-      const stop = isStop(drawn) || drawn === lastStep
+      const stop = isStop(drawn) || drawn === options.lastStep
       await flight.add(new Map([...batch, ...scalarsAt(drawn)]), stop)
       // Whoever interrupts does not wait for a chunk that has not begun.
       if (signal?.aborted) flight.drop()
@@ -60,14 +66,12 @@ export async function runLoop(options: LoopOptions): Promise<void> {
         if (flight.landed > stoppedAt) await onStop(flight.landed)
         stoppedAt = flight.landed
       }
-      if (signal?.aborted && stoppedAt < lastStep) {
-        throw interruptedAfter(stoppedAt, lastStep)
-      }
-      if (drawn === lastStep) break
+      if (signal?.aborted && stoppedAt < options.lastStep) throw interrupted(stoppedAt)
+      if (drawn === options.lastStep) break
     }
   }
-  if (drawn !== lastStep) {
-    throw new InputError(`data: it ended after step ${drawn}, expected ${lastStep} steps`)
+  if (drawn !== options.lastStep) {
+    throw new InputError(`data: it ended after step ${drawn}, expected ${options.lastStep} steps`)
   }
 }
 
@@ -115,14 +119,29 @@ class Flight {
     const landed = await result
     invariant(landed.length === steps, `${steps} steps were sent, the metrics of ${landed.length} came back`)
     for (const metrics of landed) {
-      checkFinite(this.landed + 1, metrics)
+      const { stepOf = step => step } = this.#options
+      checkFinite(stepOf(this.landed + 1), metrics)
       this.landed++
       this.#options.onStep(this.landed, metrics)
     }
   }
 }
 
+/**
+ * Mixed precision skips a step that is not finite, and tries the next with a smaller scale; below a scale of one that was
+ * not the reason.
+ */
 function checkFinite(step: number, metrics: StepMetrics): void {
+  if (metrics.get(SKIPPED_METRIC) === 1) {
+    const scale = metrics.get(SCALE_METRIC)!
+    if (scale > 1) return
+    throw new InputError(
+      `training: the gradients of step ${step} are not finite at a loss scale of ${scale}`,
+      {
+        cure: DIVERGED,
+      },
+    )
+  }
   for (const [name, value] of metrics) {
     if (Number.isFinite(value)) continue
     throw new InputError(`training: ${name} became ${value} at step ${step}`, { cure: DIVERGED })

@@ -7,17 +7,35 @@ import { sigmoidCrossEntropy } from '../autodiff/composites.ts'
 import type { Builder } from '../ir/builder.ts'
 import type { Value } from '../ir/value.ts'
 import type { DType } from '../tensor/dtype.ts'
-import { normalizeAxis, sameShape, type Shape } from '../tensor/shape.ts'
+import { sameShape, type Shape } from '../tensor/shape.ts'
+import { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
-import { crossEntropy, IGNORE_INDEX, type CrossEntropySpec } from './cross-entropy.ts'
+import {
+  align,
+  classAxis,
+  crossEntropy,
+  focal,
+  focus,
+  IGNORE_INDEX,
+  type ClassLossSpec,
+} from './cross-entropy.ts'
 
 export type Reduction = 'mean' | 'sum'
 
-/** Targets of all losses but cross-entropy have the shape of the logits. */
+/** Options of torch.nn.BCEWithLogitsLoss. */
+export interface BinaryOptions {
+  /** What a "yes" counts more than a "no": one number, or one for each class (axis 1). */
+  readonly posWeight?: readonly number[]
+  readonly reduction?: Reduction
+}
+
+/** Targets have the shape of the logits, but for losses of class labels. */
 export type LossSpec =
-  | CrossEntropySpec
+  | ClassLossSpec
   /** With logits: targets are probabilities. */
-  | { readonly kind: 'binary-cross-entropy'; readonly reduction?: Reduction }
+  | ({ readonly kind: 'binary-cross-entropy' } & BinaryOptions)
+  /** Binary cross-entropy times (1 − p of the target)^gamma; gamma is 2 by default (Lin et al. 2017, without alpha). */
+  | ({ readonly kind: 'binary-focal'; readonly gamma?: number } & BinaryOptions)
   | { readonly kind: 'mse'; readonly reduction?: Reduction }
   | { readonly kind: 'l1'; readonly reduction?: Reduction }
   /** d²/2 up to |d| = delta (default 1), then delta · (|d| − delta/2). */
@@ -32,7 +50,15 @@ type Writer<K extends LossKind> = (op: Builder, spec: Spec<K>, logits: Value, ta
 
 const LOSSES: { readonly [K in LossKind]: Writer<K> } = {
   'cross-entropy': crossEntropy,
-  'binary-cross-entropy': elementwise((op, _, x, t) => sigmoidCrossEntropy(op, x, t)),
+  focal,
+  'causal-lm': crossEntropy,
+  'binary-cross-entropy': elementwise(binaryCrossEntropy),
+  'binary-focal': elementwise((op, spec, x, t) => {
+    // 1 − p of the target = p + t − 2·p·t.
+    const p = op.Sigmoid(x)
+    const rest = op.Add(p, op.Mul(t, op.Sub(op.scalarLike(x, 1), op.Mul(p, op.scalarLike(p, 2)))))
+    return op.Mul(binaryCrossEntropy(op, spec, x, t), focus(op, rest, spec.gamma))
+  }),
   mse: elementwise((op, _, x, t) => {
     const d = op.Sub(x, t)
     return op.Mul(d, d)
@@ -59,23 +85,34 @@ export function writeLoss<K extends LossKind>(
   return op.within('loss', () => LOSSES[spec.kind](op, spec, logits, target))
 }
 
+/** Whether a loss is about one class of several. */
+export function isClassLoss(spec: LossSpec): spec is ClassLossSpec {
+  return CLASS_LOSSES.includes(spec.kind)
+}
+
+const CLASS_LOSSES: readonly LossKind[] = ['cross-entropy', 'focal', 'causal-lm']
+
+/** Whether a loss is about yes or no for each class. */
+export function isBinaryLoss({ kind }: LossSpec): boolean {
+  return kind === 'binary-cross-entropy' || kind === 'binary-focal'
+}
+
 /** The type of the targets that a loss wants for the given logits. */
 export function targetType(spec: LossSpec, logits: Value): { readonly dtype: DType; readonly shape: Shape } {
-  if (spec.kind !== 'cross-entropy' || spec.targets === 'probabilities') {
+  if (!isClassLoss(spec) || spec.targets === 'probabilities') {
     return { dtype: 'float32', shape: logits.shape }
   }
-  const axis = normalizeAxis(spec.axis ?? 1, logits.rank, 'cross-entropy')
-  return { dtype: 'int64', shape: logits.shape.toSpliced(axis, 1) }
+  return { dtype: 'int64', shape: logits.shape.toSpliced(classAxis(spec, logits), 1) }
 }
 
 /**
  * The number of right answers of a batch as a float scalar: samples whose largest logit is at the label (at the largest
- * probability), or elements on the right side of 0 for binary cross-entropy. Null for losses of real-valued targets.
+ * probability), or elements on the right side of 0 for yes-no losses. Null for losses of real-valued targets.
  */
 export function writeCorrect(op: Builder, spec: LossSpec, logits: Value, target: Value): Value | null {
   const right = op.within('correct', () => {
-    if (spec.kind === 'cross-entropy') return top1(op, spec, logits, target)
-    if (spec.kind === 'binary-cross-entropy') {
+    if (isClassLoss(spec)) return top1(op, spec, logits, target)
+    if (isBinaryLoss(spec)) {
       const above = op.Greater(logits, op.scalarLike(logits, 0))
       return op.Equal(above, op.Greater(target, op.scalarLike(target, 0.5)))
     }
@@ -87,8 +124,8 @@ export function writeCorrect(op: Builder, spec: LossSpec, logits: Value, target:
 }
 
 /** Whether each sample's first largest logit is at its label; false for ignored samples. */
-function top1(op: Builder, spec: CrossEntropySpec, logits: Value, target: Value): Value {
-  const axis = normalizeAxis(spec.axis ?? 1, logits.rank, 'cross-entropy')
+function top1(op: Builder, spec: ClassLossSpec, given: Value, wanted: Value): Value {
+  const { logits, target, axis } = align(op, spec, given, wanted)
   const largest = (x: Value) => {
     const output = { shape: x.shape.toSpliced(axis, 1), dtype: 'int64' as const }
     return op.Cast(op.one('ArgMax', [x], output, { axis, keepdims: 0 }), 'int32')
@@ -99,6 +136,28 @@ function top1(op: Builder, spec: CrossEntropySpec, logits: Value, target: Value)
   // Ignored labels may be those of a class: none is -1.
   const counted = op.Where(op.Equal(labels, ignored), op.scalar(-1, 'int32'), labels)
   return op.Equal(largest(logits), counted)
+}
+
+/**
+ * −p·t·log σ(x) − (1 − t)·log(1 − σ(x)) with p the weight of "yes". It is the unweighted loss of t' = t·p/m, m times, where
+ * m = t·p + 1 − t.
+ */
+function binaryCrossEntropy(op: Builder, { posWeight }: BinaryOptions, x: Value, t: Value): Value {
+  if (!posWeight) return sigmoidCrossEntropy(op, x, t)
+  const columns = x.rank < 2 ? 1 : x.shape[1]!
+  if (posWeight.length !== 1 && posWeight.length !== columns) {
+    throw new UsageError(
+      `binary-cross-entropy: expected one weight of "yes", or ${columns}, found ${posWeight.length}`,
+    )
+  }
+  if (!posWeight.every(weight => weight > 0))
+    throw new UsageError(
+      `binary-cross-entropy: weights of "yes" should be positive, found ${posWeight.join()}`,
+    )
+  const shape = posWeight.length === 1 ? [] : [columns, ...x.shape.slice(2).fill(1)]
+  const weighted = op.Mul(t, op.constant(Tensor.of(x.dtype, shape, posWeight)))
+  const mass = op.Add(weighted, op.Sub(op.scalarLike(t, 1), t))
+  return op.Mul(sigmoidCrossEntropy(op, x, op.Div(weighted, mass)), mass)
 }
 
 /** The mean or the sum of an element-wise loss. */

@@ -1,6 +1,7 @@
 /** From options to a resolved plan: everything a run depends on, as JSON. Two runs of one plan give the same bytes. */
 
 import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import {
   checkTransforms,
   fingerprintDataset,
@@ -16,18 +17,21 @@ import { inputSpecs, transformsForInputs, type DataOptions, type ImageOptions } 
 import type { Model } from '../ir/graph.ts'
 import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
-import { UsageError } from '../util/errors.ts'
+import { InputError, messageOf, UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
+import { planHead, type HeadPlan } from './head.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
-import { resolveLength, type RunLength } from './time.ts'
+import { resolveLength, resolvePoint, type RunLength } from './time.ts'
+import { DEFAULT_TRAINING, type TrainingSettings } from './training-settings.ts'
+import { planWeightsOf, type WeightPlan } from './weight-plan.ts'
 
 export interface DataPlan extends DatasetSummary {
   readonly fingerprint: string
 }
 
-export interface FinetunePlan {
+export interface FinetunePlan extends WeightPlan {
   readonly version: string
   /** What trains: another engine gives other numbers, so a run stays on its own. */
   readonly engine: { readonly name: string; readonly precision: Precision }
@@ -41,18 +45,30 @@ export interface FinetunePlan {
   }
   readonly batchSize: number
   readonly epochs: number
+  /** Optimizer steps of an epoch; each takes `accumulate` batches. */
   readonly batchesPerEpoch: number
   readonly steps: number
   readonly seed: number
   readonly schedule: SchedulePlan
   readonly evalEvery: number
-  readonly settings: RunSettings
+  readonly settings: RunSettings & TrainingSettings
+  /** The ONNX file of a loss of one's own. */
+  readonly lossGraph: { readonly path: string; readonly sha256: string } | null
+  /** A fresh classifier; absent where the model keeps its own. */
+  readonly head?: HeadPlan
 }
 
 export interface PlannedRun {
   readonly plan: FinetunePlan
   readonly train: Dataset
   readonly val: Dataset | null
+  readonly lossGraph: LossGraphFile | null
+}
+
+/** The ONNX file of a loss, read. */
+export interface LossGraphFile {
+  readonly path: string
+  readonly bytes: Uint8Array
 }
 
 /** What of an engine is part of a plan. */
@@ -66,45 +82,61 @@ export async function planFinetune(
 ): Promise<PlannedRun> {
   const { train, val } = await openData(options)
   const model = { path: options.model, sha256: await sha256File(options.model) }
-  return { plan: resolvePlan(engine, file.model, model, { train, val }, options), train, val }
+  const lossGraph = await readLossGraph(options.lossGraph)
+  return {
+    plan: await resolvePlan(engine, file.model, model, { train, val, lossGraph }, options),
+    train,
+    val,
+    lossGraph,
+  }
+}
+
+async function readLossGraph(path: string | undefined): Promise<LossGraphFile | null> {
+  if (path === undefined) return null
+  try {
+    return { path, bytes: await readFile(path) }
+  } catch (error) {
+    throw new InputError(`loss ${path}: it cannot be read: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 /** What a plan takes from the options, wherever model and data are. */
-export type PlanOptions = Omit<FinetuneOptions, 'model' | 'data' | 'val' | 'run' | 'dataOptions'> & {
+export type PlanOptions = Omit<
+  FinetuneOptions,
+  'model' | 'data' | 'val' | 'run' | 'dataOptions' | 'lossGraph'
+> & {
   readonly dataOptions: ImageOptions
 }
 
 /** Resolves every option against an engine, an open model and open data. */
-export function resolvePlan(
+export async function resolvePlan(
   engine: PlannedEngine,
   model: Model,
   source: FinetunePlan['model'],
-  { train, val }: { readonly train: Dataset; readonly val: Dataset | null },
+  { train, val, lossGraph }: Omit<PlannedRun, 'plan'>,
   options: PlanOptions,
-): FinetunePlan {
-  const { select } = options.settings
-  if (val === null && select !== 'swa') {
-    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
-      cure: 'give --val or a --hold-out above 0, or deliver the average with --select swa',
-    })
-  }
+): Promise<FinetunePlan> {
+  const settings = { ...DEFAULT_TRAINING, ...options.settings }
+  checkSettings(settings, val !== null)
+  const head = planHead(model, train, options, settings.output)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
   )
   const { batchSize, epochs, seed } = options
-  const batchesPerEpoch = Math.floor(train.length / batchSize)
-  if (batchesPerEpoch < 1) {
-    throw new UsageError(
-      `data: ${train.name} has ${train.length} samples, expected at least one batch of ${batchSize}`,
-      {
-        cure: 'use a smaller --batch-size, or more data',
-      },
-    )
+  const samplesPerStep = batchSize * settings.accumulate
+  const batchesPerEpoch = Math.floor(train.length / samplesPerStep)
+  if (!(batchesPerEpoch >= 1)) {
+    const wanted =
+      settings.accumulate === 1 ? `a batch of ${batchSize}` : `${settings.accumulate} batches of ${batchSize}`
+    throw new UsageError(`data: ${train.name} has ${train.length} samples, expected at least ${wanted}`, {
+      cure: 'use a smaller --batch-size or --accumulate, or more data',
+    })
   }
-  const length: RunLength = { epochs, batchesPerEpoch, batchSize }
+  const length: RunLength = { epochs, batchesPerEpoch, batchSize: samplesPerStep }
   const schedule = planSchedule(options.schedule, length)
+  const headSteps = settings.headOnly ? resolvePoint(settings.headOnly.over, length, '--head-only') : 0
   return {
     version: VERSION,
     engine: { name: engine.name, precision: engine.precision ?? 'float32' },
@@ -114,8 +146,37 @@ export function resolvePlan(
     transforms: { eval: transforms, train: augmented },
     ...{ batchSize, epochs, batchesPerEpoch, steps: schedule.batches, seed, schedule },
     evalEvery: resolveLength(options.evalEvery, length, 'validation interval'),
-    settings: options.settings,
+    settings,
+    lossGraph: lossGraph && {
+      path: lossGraph.path,
+      sha256: createHash('sha256').update(lossGraph.bytes).digest('hex'),
+    },
+    ...(head ? { head } : {}),
+    ...(await planWeightsOf(model, settings, headSteps)),
   }
+}
+
+function checkSettings(
+  { select, ema, patience, accumulate }: RunSettings & TrainingSettings,
+  val: boolean,
+): void {
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
+    throw new UsageError(`--accumulate: expected a positive whole number, found ${accumulate}`)
+  if (patience !== null && !(Number.isSafeInteger(patience) && patience >= 1))
+    throw new UsageError(`--patience: expected a positive whole number of validations, found ${patience}`)
+  if (select === 'ema' && !ema) {
+    throw new UsageError('--select ema: the run keeps no moving average', {
+      cure: 'give its decay with --ema, such as --ema 0.999',
+    })
+  }
+  if (val) return
+  const cure = 'give --val or a --hold-out above 0'
+  if (select === 'best' || select === 'gate') {
+    throw new UsageError(`--select ${select}: there are no validation data to choose by`, {
+      cure: `${cure}, or deliver the average with --select swa`,
+    })
+  }
+  if (patience !== null) throw new UsageError('--patience: there are no validation data to stop by', { cure })
 }
 
 async function openData({
@@ -156,12 +217,26 @@ function dataPlan(dataset: Dataset): DataPlan {
 }
 
 /** Entries of a plan that say where things lie; what they are, their hashes say. */
-export const PLACES = ['model.path', 'train.name', 'train.notes', 'val.name', 'val.notes'] as const
+export const PLACES = [
+  'model.path',
+  'train.name',
+  'train.notes',
+  'val.name',
+  'val.notes',
+  'lossGraph.path',
+] as const
 
 /** A short name of a plan, for metadata: the same wherever model and data lie. */
 export function planDigest(plan: FinetunePlan): string {
   const placeless = (data: DataPlan | null) => data && { ...data, name: '', notes: [] }
   const { model, train, val } = plan
-  const known = { ...plan, model: model.sha256, train: placeless(train), val: placeless(val) }
+  const loss = plan.lossGraph?.sha256 ?? null
+  const known = {
+    ...plan,
+    model: model.sha256,
+    train: placeless(train),
+    val: placeless(val),
+    lossGraph: loss,
+  }
   return createHash('sha256').update(JSON.stringify(known)).digest('hex').slice(0, 16)
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Model } from '../ir/graph.ts'
-import type { Value } from '../ir/value.ts'
+import type { Dim, Value } from '../ir/value.ts'
 import {
   applyObserved,
   classifyWeights,
@@ -13,13 +13,18 @@ import {
   constantValues,
   findBatchNorms,
   findLogits,
+  FUSIONS,
   fixedBatchSize,
   inlineBranches,
+  inlineFunctions,
   liftConstants,
+  modelTensors,
   raiseOpset,
   rebatch,
   refuseQuantized,
+  replaceNodes,
   setBatchSize,
+  toFloat32,
   type Activation,
   type BatchNormSite,
   type Logits,
@@ -31,6 +36,8 @@ import { DTYPES } from '../tensor/dtype.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InputError, UnsupportedError } from '../util/errors.ts'
+import { attachLoss, type AttachedLoss, type LossGraph } from './loss-graph.ts'
+import { openControlFlow, refuseControlFlow } from './open-control-flow.ts'
 
 /** Programs are written in this opset, or in the model's own where that is newer. */
 export const PROGRAM_OPSET = 18
@@ -43,6 +50,19 @@ export interface TrainedWeight {
   readonly tensor: Tensor
 }
 
+/** A trained output. */
+export interface Head {
+  /** The model output. */
+  readonly output: string
+  /** As the model file declares it; null where it does not. */
+  readonly outputShape: readonly Dim[] | null
+  /** What the loss attaches to: an output of the training graph. */
+  readonly logits: Value
+  /** What the model applies after it, and the axis of a Softmax. */
+  readonly activation: Activation
+  readonly activationAxis: number | null
+}
+
 export interface TrainingGraph {
   readonly model: Model
   readonly opset: number
@@ -51,22 +71,28 @@ export interface TrainingGraph {
   /** Running mean or variance -> the file's tensor. */
   readonly statistics: ReadonlyMap<Value, TrainedWeight>
   readonly inputs: readonly Value[]
-  /** The model output that holds the predictions. */
-  readonly output: string
-  /** What the loss attaches to, and what the model applies after it. */
-  readonly logits: Value
-  readonly activation: Activation
-  readonly activationAxis: number | null
+  /** In the order in which they were asked for; their logits are the graph's outputs. */
+  readonly heads: readonly Head[]
+  /** The loss that the graph ends in: its outputs are then loss and metrics, and it has no heads. */
+  readonly ownLoss: AttachedLoss | null
   /** Remarks for the person. */
   readonly notes: readonly string[]
+}
+
+export interface HeadRequest {
+  /** Default: the only output. */
+  readonly output?: string
+  /** Whether the loss takes what a trailing activation is applied to (default), or the output as it is. */
+  readonly attach?: 'logits' | 'output'
 }
 
 export interface PrepareOptions {
   readonly batchSize: number
   readonly inputShapes?: ReadonlyMap<string, Shape>
-  readonly output?: string
-  /** Whether the loss takes what a trailing activation is applied to (default), or the output as it is. */
-  readonly attach?: 'logits' | 'output'
+  /** The trained outputs; default: the only one. */
+  readonly heads?: readonly HeadRequest[]
+  /** A loss of the person's own, in place of heads. */
+  readonly ownLoss?: LossGraph | null
   readonly patterns?: WeightPatterns
 }
 
@@ -76,20 +102,25 @@ export async function prepareTraining(
   source: Model,
   options: PrepareOptions,
 ): Promise<TrainingGraph> {
-  // 1. A copy of one opset, whose weights are all initializers.
+  // 1. A copy of one opset and without functions, whose weights are all initializers, and float32.
   refuseQuantized(source)
+  const stored = new Set(modelTensors(source))
   const { model } = cloneModel(source)
-  const { origins } = liftConstants(model)
+  inlineFunctions(model)
+  liftConstants(model)
   raiseOpset(model, PROGRAM_OPSET)
+  const { originals } = await toFloat32(model)
   await followBatchSize(engine, model, options)
   setBatchSize(model, options.batchSize, options.inputShapes)
+  await openControlFlow(engine, model, sampleFeeds(model.graph.feeds))
+  liftConstants(model)
 
   // 2. Which weights train, which are statistics; the loss goes before a trailing activation.
   const weights = await classifyWeights(model, options.patterns)
   const named = new Map<Value, TrainedWeight>()
   for (const { value, name } of weights) {
-    const tensor = origins.get(value)?.tensor
-    if (tensor) named.set(value, { name, value, tensor })
+    const tensor = value.tensor && (originals.get(value.tensor) ?? value.tensor)
+    if (tensor && stored.has(tensor)) named.set(value, { name, value, tensor })
   }
   const parameters = weights
     .filter(weight => weight.trainable)
@@ -97,17 +128,19 @@ export async function prepareTraining(
   for (const { name, value } of parameters) {
     if (value.dtype === 'float32') continue
     throw new UnsupportedError(
-      `model: parameter "${name}" is ${value.dtype}, only float32 parameters are trained`,
+      `model: parameter "${name}" is ${value.dtype} in a model of float32 inputs, where it cannot be trained`,
       {
-        cure: 'convert the model to float32, or freeze the parameter with --freeze',
+        cure: 'convert the parameter to float32, or freeze it with --freeze',
       },
     )
   }
   const batchNorms = findBatchNorms(model)
-  const logits = chooseEnd(model, options)
-  model.graph.outputs = [logits.value]
+  const ownLoss = options.ownLoss ? await attachLoss(model, source, options.ownLoss, options.batchSize) : null
+  const ends = ownLoss ? [] : headsOf(options).map(request => chooseEnd(model, request))
+  model.graph.outputs = ownLoss ? [...ownLoss.outputs] : ends.map(({ value }) => value)
 
-  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch.
+  // 3. Observe shapes and constants on one batch, then fold; again where a folded condition opened a branch. Operators
+  // that stand for several others become those.
   const variable = [
     ...parameters.map(({ value }) => value),
     ...batchNorms.flatMap(site => [site.mean, site.variance]),
@@ -122,6 +155,11 @@ export async function prepareTraining(
   if (open)
     throw new UnsupportedError(`model: the shape of ${open.toString()} is not known on a batch of the data`)
   checkReshapes(model)
+  refuseControlFlow(
+    model,
+    parameters.map(({ value }) => value),
+  )
+  replaceNodes(model.graph, FUSIONS)
   const used = new Set(model.graph.nodes.flatMap(node => node.inputs))
   return {
     model,
@@ -129,12 +167,19 @@ export async function prepareTraining(
     parameters: parameters.filter(({ value }) => used.has(value)),
     batchNorms: batchNorms.filter(({ node }) => model.graph.nodes.includes(node)),
     statistics: named,
-    inputs: model.graph.feeds,
-    output: logits.output.name,
-    logits: model.graph.outputs[0]!,
-    activation: logits.activation,
-    activationAxis: logits.axis,
-    notes: chooseEnd(source, options).notes,
+    inputs: model.graph.feeds.filter(input => !ownLoss?.inputs.has(input)),
+    heads: ends.map(({ output, activation, axis: activationAxis }, i) => {
+      const logits = model.graph.outputs[i]!
+      return {
+        output: output.name,
+        outputShape: declaredShape(source, output),
+        logits,
+        activation,
+        activationAxis,
+      }
+    }),
+    ownLoss,
+    notes: ownLoss ? [] : headsOf(options).flatMap(request => chooseEnd(source, request).notes),
   }
 }
 
@@ -173,8 +218,18 @@ async function followBatchSize(
   await rebatch(model, batchSize)
 }
 
-/** Where the loss attaches. */
-function chooseEnd(model: Model, { output, attach = 'logits' }: PrepareOptions): Logits {
+function headsOf({ heads = [{}] }: PrepareOptions): readonly HeadRequest[] {
+  return heads
+}
+
+/** The shape of an output in the file; that of the copy is another batch's. */
+function declaredShape(source: Model, { name }: Value): readonly Dim[] | null {
+  const type = source.graph.outputs.find(value => value.name === name)?.type
+  return type?.kind === 'tensor' ? type.shape : null
+}
+
+/** Where a loss attaches. */
+function chooseEnd(model: Model, { output, attach = 'logits' }: HeadRequest): Logits {
   const found = findLogits(model, output)
   if (attach === 'logits') return found
   return { ...found, value: found.output, activation: 'none', node: null, axis: null, notes: [] }

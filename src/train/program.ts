@@ -3,30 +3,40 @@
  * (state, batch, targets, step scalars) to (next state, metrics).
  */
 
-import { differentiate, RULES } from '../autodiff/index.ts'
+import { pullBack, RULES } from '../autodiff/index.ts'
 import { Builder } from '../ir/builder.ts'
 import { Graph } from '../ir/graph.ts'
 import type { Node } from '../ir/node.ts'
 import { sortNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
 import { joinPads, namesOf, redirectReads, toInferenceForm } from '../passes/index.ts'
-import type { Program, StepInput } from '../runtime/program.ts'
+import type { Program } from '../runtime/program.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { FlatLayout } from './flat.ts'
-import { targetType, writeCorrect, writeLoss, type LossSpec } from './losses.ts'
-import { makeOptimizer, type Optimizer, type OptimizerSpec } from './optimizers.ts'
+import { LOSS_SCALE, LossScaling, type LossScaleSpec } from './loss-scaling.ts'
+import { toMixedPrecision } from './mixed-precision.ts'
+import { writeObjective, type ObjectiveSpec, type TargetInput } from './objective.ts'
+import type { Optimizer } from './optimizers.ts'
 import { poolBeforeRelu } from './pool-before-relu.ts'
 import type { TrainingGraph } from './prepare.ts'
+import { recompute, type RecomputeOptions, type Step } from './recompute.ts'
 import { StateWriter, THETA } from './state-writer.ts'
 import { replaceBatchNorms, replaceDropouts, type DropoutMask } from './training-form.ts'
+import { writeUpdate, type UpdateOptions } from './update.ts'
 
-export interface ProgramOptions {
-  readonly loss: LossSpec
-  readonly optimizer: OptimizerSpec
+export interface ProgramOptions extends UpdateOptions {
+  readonly loss: ObjectiveSpec
   /** `train`: normalise by batch statistics and update the running ones; `frozen`: keep the model's statistics. */
   readonly batchNorm: 'train' | 'frozen'
   /** Whether Dropout nodes drop; the masks are step inputs, so that a step depends on nothing but its number. */
   readonly dropout: boolean
+  /** Whether activations are computed again in the backward pass instead of being kept for it. */
+  readonly recompute?: boolean | RecomputeOptions
+  /** Mixed precision: float16 between float32 parameters and a float32 loss, whose gradient is scaled. Default: float32. */
+  readonly precision?: 'float32' | 'float16'
+  /** The scaling of mixed precision; default: GradScaler's. */
+  readonly lossScale?: LossScaleSpec
 }
 
 export interface TrainingProgram {
@@ -35,10 +45,17 @@ export interface TrainingProgram {
   readonly parameters: FlatLayout
   /** Running means and variances inside the state vector `bn`; empty when there are none to update. */
   readonly statistics: FlatLayout
+  /** Every state vector. */
+  readonly state: ReadonlyMap<string, FlatLayout>
   readonly optimizer: Optimizer
-  /** Names of the optimizer's step scalars among the inputs, in its order. */
+  /** Names of the step scalars among the inputs; the first are the optimizer's, in its order. */
   readonly scalarInputs: readonly string[]
-  readonly target: StepInput
+  /** What is fed to them for a batch (counted from 1) whose optimizer step has the learning rate `lr`. */
+  scalarsAt(batch: number, lr: number): Map<string, Tensor>
+  /** How the loss of mixed precision is scaled; null in float32. */
+  readonly lossScale: LossScaleSpec | null
+  /** What the data's targets feed: one for each form in which a loss takes a target. */
+  readonly targets: readonly TargetInput[]
   readonly dropouts: readonly DropoutMask[]
 }
 
@@ -68,34 +85,37 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   poolBeforeRelu(graph, op)
 
   // 3. Loss, metrics, and the gradient of every parameter.
-  const logits = graph.outputs[0]!
-  const type = targetType(options.loss, logits)
-  const target = Value.typed(op.uniqueName('target'), type.dtype, type.shape)
-  const loss = writeLoss(op, options.loss, logits, target)
-  const correct = writeCorrect(op, options.loss, logits, target)
+  const objective = writeObjective(op, training, options.loss)
+  const { loss, targets } = objective
   const forward = sortNodes([...graph.nodes, ...op.nodes.splice(0)])
-  const gradients = differentiate(op, forward, loss, weights, { rules: RULES, opset: training.opset })
-  const backward = op.nodes.splice(0)
-
-  // 4. Running statistics and optimizer. Updates come last and in forward order: ONNX Runtime walks back from the end, so
-  // the last layer is updated, and the memory of its gradient free, before the gradient of the first layer begins.
-  const statistics = batchNorms ? batchNorms.write(state) : new FlatLayout([])
-  const optimizer = makeOptimizer(options.optimizer)
-  const scalars = optimizer.scalarNames.map(name => Value.typed(op.uniqueName(`step/${name}`), 'float32', []))
-  const slots = optimizer.slotNames.map(name => state.declare(name, parameters))
-  op.within('optimizer', () => {
-    weights.forEach((theta, i) => {
-      const grad = gradients.get(theta)!
-      const update = optimizer.update({ op, theta, grad, slots: slots.map(slot => slot[i]!), scalars })
-      state.next(THETA, i, update.theta)
-      optimizer.slotNames.forEach((name, k) => state.next(name, i, update.slots[k]!))
-    })
+  const scaling = lossScalingOf(state, options)
+  const share = op.full(loss.shape, 1 / (options.accumulate ?? 1), loss.dtype)
+  const seed = scaling ? op.Mul(scaling.scale, share) : share
+  const gradients = pullBack(op, forward, new Map([[loss, seed]]), weights, {
+    rules: RULES,
+    opset: training.opset,
+  })
+  const backward = recomputed(op, options.recompute, {
+    inputs: [...training.inputs, ...dropouts.map(mask => mask.value)],
+    forward,
+    backward: op.nodes.splice(0),
   })
 
+  // 4. Running statistics and updates. Updates come last and in forward order: ONNX Runtime walks back from the end, so
+  // the last layer is updated, and the memory of its gradient free, before the gradient of the first layer begins.
+  const statistics = batchNorms ? batchNorms.write(state) : new FlatLayout([])
+  const grads = weights.map(weight => gradients.get(weight)!)
+  const update = writeUpdate(state, parameters, weights, grads, { ...options, scaling })
+
   // 5. One graph of it all.
-  const metrics = new Map([['loss', loss], ...(correct ? [['correct', correct] as const] : [])])
+  const metrics = new Map([...objective.metrics, ...update.metrics])
   for (const [name, value] of metrics) value.name = op.uniqueName(name)
-  const inputs = [...training.inputs, target, ...scalars, ...dropouts.map(mask => mask.value)]
+  const inputs = [
+    ...training.inputs,
+    ...targets.map(({ value }) => value),
+    ...update.inputs,
+    ...dropouts.map(mask => mask.value),
+  ]
   const program = new Graph('training_step')
   program.inputs = [...state.inputs, ...inputs]
   program.outputs = [...state.outputs, ...metrics.values()]
@@ -103,6 +123,7 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
   program.nodes = [...forward, ...backward, ...op.nodes]
   dropUnread(program)
   joinPads(program)
+  if (scaling) toMixedPrecision(program)
   return {
     program: {
       graph: program,
@@ -113,11 +134,27 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
     },
     parameters,
     statistics,
-    optimizer,
-    scalarInputs: scalars.map(value => value.name),
-    target: { name: target.name, dtype: target.dtype, shape: target.shape },
+    state: state.layouts,
+    optimizer: update.optimizer,
+    scalarInputs: update.inputs.map(value => value.name),
+    scalarsAt: update.scalarsAt,
+    lossScale: scaling?.spec ?? null,
+    targets: targets.map(({ field, value: { name, dtype, shape } }) => ({ field, name, dtype, shape })),
     dropouts,
   }
+}
+
+function lossScalingOf(
+  state: StateWriter,
+  { precision, lossScale = LOSS_SCALE }: ProgramOptions,
+): LossScaling | null {
+  return precision === 'float16' ? new LossScaling(state, lossScale) : null
+}
+
+/** The backward pass, with what it computes again. */
+function recomputed(op: Builder, wanted: ProgramOptions['recompute'], step: Step): readonly Node[] {
+  if (!wanted) return step.backward
+  return recompute(op, step, wanted === true ? {} : wanted)
 }
 
 /** Removes initializers that nothing reads any more (running statistics, mostly). */

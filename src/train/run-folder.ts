@@ -14,6 +14,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
 import { sweepTemporaryFiles, writeError, writeFileAtomic } from '../util/files.ts'
 import { lockFolder } from '../util/lock.ts'
+import type { Patience } from './patience.ts'
 
 /** Names inside a run folder. */
 export class RunFolder {
@@ -52,6 +53,8 @@ export class RunFolder {
 export interface Progress {
   /** Optimizer steps done. */
   readonly step: number
+  /** Batches done; with accumulation, those of an unfinished step among them. Names the saved state. */
+  readonly batches: number
   /** Bytes of metrics.jsonl that belong to these steps: what a killed run wrote behind them is cut off. */
   readonly metricsBytes: number
   /** Steps at which snapshots were taken. */
@@ -64,8 +67,19 @@ export interface Progress {
   readonly traffic: Traffic
   /** Whether the step is a stop whose work (log, validation, snapshot) was interrupted: resuming begins with it. */
   readonly unfinished: boolean
-  /** Sums over the unfinished reporting interval. */
-  readonly pending: { readonly loss: number; readonly steps: number }
+  /** Sums over the unfinished reporting interval: of losses over batches, of gradient norms over optimizer steps. */
+  readonly pending: Pending
+  /** Validations without improvement, where early stopping watches them. */
+  readonly patience: Patience
+  /** The step at which early stopping brought the SWA phase forward; null where it did not. */
+  readonly swaStart: number | null
+}
+
+export interface Pending {
+  readonly loss: number
+  readonly batches: number
+  readonly gradNorm: number
+  readonly steps: number
 }
 
 interface StateManifest {
@@ -165,19 +179,19 @@ export async function saveState(
   tensors: ReadonlyMap<string, Tensor>,
   writeMore: readonly { readonly name: string; readonly write: (path: string) => Promise<void> }[],
 ): Promise<void> {
-  const { step } = progress
+  const { batches } = progress
   const writers = [
     { name: 'tensors', write: (path: string) => writeSafetensors(path, tensors) },
     ...writeMore,
   ]
   const files: Record<string, string> = {}
   for (const { name, write } of writers) {
-    const path = join(run.state, `${name}-${step}.safetensors`)
+    const path = join(run.state, `${name}-${batches}.safetensors`)
     await write(path)
     files[basename(path)] = await sha256File(path)
   }
   const manifest: StateManifest = { progress, files }
-  await writeFileAtomic(join(run.state, `manifest-${step}.json`), `${JSON.stringify(manifest, null, 2)}\n`)
+  await writeFileAtomic(join(run.state, `manifest-${batches}.json`), `${JSON.stringify(manifest, null, 2)}\n`)
   const generations = await listGenerations(run)
   for (const old of generations.slice(2)) await removeGeneration(run, old)
 }
@@ -194,9 +208,9 @@ export interface SavedState {
 /** Loads the newest state generation that verifies; null when there is none. */
 export async function loadState(run: RunFolder): Promise<SavedState | null> {
   const damaged: string[] = []
-  for (const step of await listGenerations(run)) {
-    const name = `manifest-${step}.json`
-    const manifest = parseManifest(await readFile(join(run.state, name), 'utf8'), step)
+  for (const batches of await listGenerations(run)) {
+    const name = `manifest-${batches}.json`
+    const manifest = parseManifest(await readFile(join(run.state, name), 'utf8'), batches)
     if (manifest === null) {
       damaged.push(name)
       continue
@@ -208,9 +222,9 @@ export async function loadState(run: RunFolder): Promise<SavedState | null> {
     }
     return {
       progress: manifest.progress,
-      tensors: await readAll(join(run.state, `tensors-${step}.safetensors`)),
+      tensors: await readAll(join(run.state, `tensors-${batches}.safetensors`)),
       damaged,
-      path: name => join(run.state, `${name}-${step}.safetensors`),
+      path: name => join(run.state, `${name}-${batches}.safetensors`),
     }
   }
   const lost = damaged.length > 0 ? `damaged: ${damaged.join(', ')}` : await missingState(run)
@@ -239,11 +253,11 @@ async function damagedFiles(run: RunFolder, manifest: StateManifest): Promise<st
 }
 
 /** The manifest of a generation; null if it is none. */
-function parseManifest(text: string, step: number): StateManifest | null {
+function parseManifest(text: string, batches: number): StateManifest | null {
   try {
     const manifest = JSON.parse(text) as Partial<StateManifest> | null
     const { progress, files } = manifest ?? {}
-    const whole = progress?.step === step && files?.[`tensors-${step}.safetensors`] !== undefined
+    const whole = progress?.batches === batches && files?.[`tensors-${batches}.safetensors`] !== undefined
     return whole ? { progress, files } : null
   } catch {
     return null
@@ -275,17 +289,17 @@ export async function sha256File(path: string): Promise<string> {
   return hash.digest('hex')
 }
 
-/** Steps of the state generations, newest first. */
+/** Batches before the state generations, newest first. */
 async function listGenerations(run: RunFolder): Promise<number[]> {
-  const steps = (await readdir(run.state)).flatMap(name => GENERATION.exec(name)?.[1] ?? [])
-  return steps.map(Number).sort((a, b) => b - a)
+  const found = (await readdir(run.state)).flatMap(name => GENERATION.exec(name)?.[1] ?? [])
+  return found.map(Number).sort((a, b) => b - a)
 }
 
-async function removeGeneration(run: RunFolder, step: number): Promise<void> {
+async function removeGeneration(run: RunFolder, batches: number): Promise<void> {
   // The manifest goes first: a generation without one does not exist.
-  await rm(join(run.state, `manifest-${step}.json`), { force: true })
+  await rm(join(run.state, `manifest-${batches}.json`), { force: true })
   for (const name of await readdir(run.state)) {
-    if (name.endsWith(`-${step}.safetensors`)) await rm(join(run.state, name), { force: true })
+    if (name.endsWith(`-${batches}.safetensors`)) await rm(join(run.state, name), { force: true })
   }
 }
 

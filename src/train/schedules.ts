@@ -248,6 +248,26 @@ export function learningRateAt(plan: SchedulePlan, batch: number): number {
   return swaRateAt(swa.rate, batch - swa.start)
 }
 
+/**
+ * The plan of a run that begins its SWA phase after `start` batches, before it was due. The phase is as long as planned and
+ * takes its snapshots at the planned distances from its beginning; an anneal falls from the rate that there is.
+ */
+export function bringForward(plan: SchedulePlan, start: number): SchedulePlan {
+  const { swa } = plan
+  if (!swa || start >= swa.start) return plan
+  const earlier = swa.start - start
+  const { rate, first, initial } = swa
+  return {
+    ...plan,
+    batches: plan.batches - earlier,
+    swa: {
+      ...{ ...swa, start, first: first - earlier },
+      rate: rate.kind === 'swalr' ? { ...rate, startLr: baseRateAt(plan, start) } : rate,
+      initial: initial === null ? null : initial - earlier,
+    },
+  }
+}
+
 function baseRateAt({ lr, batchesPerStep, warmup, base }: SchedulePlan, batch: number): number {
   const k = Math.floor(batch / batchesPerStep)
   if (!warmup) return baseRate(base, lr, k)

@@ -1,60 +1,93 @@
 /** Everything a run has open: model, data, training program, engine session. */
 
-import { BatchLoader, type Dataset } from '../data/index.ts'
+import { BatchLoader, mixBatch, type Dataset, type MixOptions } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
-import type { OutputKind, Task } from '../eval/metrics.ts'
-import type { Engine, Trainer } from '../runtime/engine.ts'
+import type { MeasuredOutput } from '../eval/task.ts'
+import type { Engine } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import type { Shape } from '../tensor/shape.ts'
-import { Tensor } from '../tensor/tensor.ts'
-import { InputError } from '../util/errors.ts'
-import type { LossSpec } from './losses.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { InputError, UsageError } from '../util/errors.ts'
+import { groupsWithin } from './groups.ts'
+import { PhasedTrainer, type Phase } from './phases.ts'
 import type { FinetunePlan, PlannedRun } from './plan.ts'
 import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
-import { adaptTargets, chooseLoss, measureOf, takesValues } from './task.ts'
+import { resolveClassWeights } from './class-weights.ts'
+import type { LossGraph } from './loss-graph.ts'
+import { adaptTargets, chooseLosses, lossRequests, softened, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
+import { planWeights } from './weight-plan.ts'
 
 export interface TrainingSession {
   readonly plan: FinetunePlan
   readonly file: ModelFile
   readonly engine: Engine
   readonly graph: TrainingGraph
+  /** The program that trains everything; its state is the run's. */
   readonly training: TrainingProgram
-  readonly trainer: Trainer
-  readonly loss: LossSpec
-  readonly measure: { readonly task: Task; readonly kind: OutputKind }
+  readonly trainer: PhasedTrainer
+  /** The outputs that are measured, the first one as the main one; none where the loss is a graph. */
+  readonly measured: readonly MeasuredOutput[]
   readonly loader: BatchLoader
+  /** How training batches are mixed; null if they are not. */
+  readonly mixing: MixOptions | null
   readonly val: Dataset | null
   /** Training data without augmentation: what batch norms are recalibrated on. */
   readonly calibration: Dataset
-  /** The output that is measured. */
-  readonly output: string
 }
 
-/** Builds the program of a planned run and opens its trainer. */
+/** Builds the programs of a planned run; its trainer opens them phase by phase. */
 export async function openSession(
   engine: Engine,
   file: ModelFile,
-  { plan, train, val }: PlannedRun,
+  { plan, train, val, lossGraph }: PlannedRun,
   threads: number | undefined,
 ): Promise<TrainingSession> {
   const { batchSize, seed, settings, transforms } = plan
   const loader = new BatchLoader(train, { batchSize, seed, mode: 'train', transforms: transforms.train })
-  const graph = await prepareTraining(engine, file.model, {
-    batchSize,
-    inputShapes: inputShapes(file, loader),
-    patterns: settings.patterns,
-    attach: takesValues(settings.loss) ? 'output' : 'logits',
-    ...(settings.output === undefined ? {} : { output: settings.output }),
-  })
-  const info = { ...graph, logits: graph.logits }
-  const loss = chooseLoss(settings, info, train)
-  const { optimizer, batchNorm, dropout } = settings
-  const training = buildProgram(graph, { loss, optimizer, batchNorm, dropout })
-  const trainer = await engine.openTrainer(training.program, threads === undefined ? {} : { threads })
-  const measure = measureOf(loss, graph.activation)
+  const prepare = () =>
+    prepareTraining(engine, file.model, {
+      batchSize,
+      inputShapes: inputShapes(file, loader),
+      patterns: settings.patterns,
+      heads: lossRequests(settings).map(({ kind, output }) => ({
+        attach: takesValues(kind) ? 'output' : 'logits',
+        ...(output === undefined ? {} : { output }),
+      })),
+      ownLoss: lossGraph ? ownLoss(lossGraph, plan, train) : null,
+    })
+  const graph = await prepare()
+  const outputs = file.model.graph.outputs.map(({ name }) => name)
+  const { terms, measured } = graph.ownLoss
+    ? { terms: null, measured: [] }
+    : chooseLosses(settings, graph.heads, outputs, train)
+  const { mix } = settings
+  if (mix && !terms)
+    throw new UsageError('--mixup, --cutmix: they need --loss cross-entropy, the loss is a graph')
+  const loss = mix && terms ? softened(terms) : terms
+  const { groups, headOnly } = planWeights(
+    graph.model.graph,
+    graph.parameters,
+    () => graph.heads.map(({ logits }) => logits),
+    settings,
+    plan.headOnly?.steps ?? 0,
+  )
+  const precision = plan.engine.precision === 'float16' ? 'float16' : 'float32'
+  const phases: Phase[] = []
+  if (headOnly) {
+    // The weights outside the head are constants of this program, their batch norms those of inference.
+    const head = new Set(headOnly.weights)
+    const another = await prepare()
+    const parameters = another.parameters.filter(({ name }) => head.has(name))
+    const only = { batchNorm: 'frozen', groups: groupsWithin(groups, head) } as const
+    const training = buildProgram({ ...another, parameters }, { ...settings, loss, precision, ...only })
+    phases.push({ until: headOnly.steps * settings.accumulate, training })
+  }
+  const training = buildProgram(graph, { ...settings, loss, groups, precision })
+  phases.push({ until: Infinity, training })
+  const trainer = new PhasedTrainer(engine, phases, threads === undefined ? {} : { threads })
   return {
     plan,
     file,
@@ -62,41 +95,70 @@ export async function openSession(
     graph,
     training,
     trainer,
-    loss,
-    measure,
+    measured,
     loader,
+    mixing: mix
+      ? { mix, seed, classes: graph.heads[0]!.logits.shape[1] ?? 0, transforms: transforms.train }
+      : null,
     val,
     calibration: train,
-    output: graph.output,
   }
 }
 
-/** The feeds of the steps after `done`, in order, for ever: epoch after epoch, each with its own order. */
+/** A loss of the person's own, and what it may read of the data. */
+function ownLoss(
+  { path, bytes }: NonNullable<PlannedRun['lossGraph']>,
+  plan: FinetunePlan,
+  train: Dataset,
+): LossGraph {
+  const { classWeights, ignoreIndex, output } = plan.settings
+  const [main] = train.targets
+  const classes = Array.isArray(classWeights) ? classWeights.length : (main!.classes?.length ?? 0)
+  return {
+    path,
+    bytes,
+    targets: train.targets,
+    classWeights: classWeights ? resolveClassWeights(classWeights, classes, train, main!, ignoreIndex) : null,
+    ...(output === undefined ? {} : { output }),
+  }
+}
+
+/**
+ * The feeds of the batches after the first `done`, in order, for ever: epoch after epoch, each with its own order. An epoch
+ * ends with its last whole optimizer step.
+ */
 export async function* feedsFrom(
   session: TrainingSession,
   done: number,
   signal: AbortSignal,
 ): AsyncGenerator<Map<string, Tensor>, void, undefined> {
-  const { loader, training, graph } = session
+  const { loader, trainer, graph, plan } = session
+  const main = loader.dataset.targets[0]!.name
   const ports = graph.inputs.map(({ name, shape }) => ({ name, shape }))
-  for (let step = done; ;) {
-    const epoch = Math.floor(step / loader.length)
-    for await (const batch of loader.batches(epoch, step % loader.length, signal)) {
-      const feeds = bindInputs(batch.inputs, ports)
-      feeds.set(training.target.name, adaptTargets(batch.targets, training.target))
-      step++
+  const perEpoch = plan.batchesPerEpoch * plan.settings.accumulate
+  for (let count = done; ;) {
+    const epoch = Math.floor(count / perEpoch)
+    for await (const batch of loader.batches(epoch, count % perEpoch, signal)) {
+      const { inputs, targets } = session.mixing ? mixBatch(batch, session.mixing) : batch
+      const feeds = bindInputs(inputs, ports)
+      for (const target of trainer.training.targets) {
+        const values = targets.get(target.field ?? main)!
+        feeds.set(target.name, adaptTargets(values, target))
+      }
+      count++
       yield feeds
+      if (count % perEpoch === 0) break
     }
   }
 }
 
-/** The scalars and dropout masks of a step (1-based), which depend on nothing but its number. */
-export function stepInputs(session: TrainingSession, step: number, lr: number): Map<string, Tensor> {
-  const { training, plan } = session
-  const values = training.optimizer.scalarsAt(step, lr)
+/** The scalars and dropout masks of a batch (1-based), which depend on nothing but its number. */
+export function stepInputs(session: TrainingSession, batch: number, lr: number): Map<string, Tensor> {
+  const { trainer, plan } = session
+  const { training } = trainer
   return new Map([
-    ...training.scalarInputs.map((name, i) => [name, Tensor.scalar('float32', values[i]!)] as const),
-    ...training.dropouts.map((mask, i) => [mask.value.name, drawMask(mask, plan.seed, step, i)] as const),
+    ...training.scalarsAt(batch, lr),
+    ...training.dropouts.map((mask, i) => [mask.value.name, drawMask(mask, plan.seed, batch, i)] as const),
   ])
 }
 

@@ -6,9 +6,14 @@ import type { StateVector } from '../runtime/program.ts'
 import { invariant } from '../util/errors.ts'
 import type { FlatLayout } from './flat.ts'
 
-/** State names: the parameters and the running statistics; optimizer slots have the optimizer's names. */
+/**
+ * State names: the parameters, the running statistics, the gradients added up so far and the moving average; optimizer
+ * slots have the optimizer's names.
+ */
 export const THETA = 'theta'
 export const STATISTICS = 'bn'
+export const ACCUMULATED = 'accumulated'
+export const EMA = 'ema'
 
 interface Carried {
   readonly name: string
@@ -40,6 +45,11 @@ export class StateWriter {
     invariant(carried, `state ${name} was not declared`)
     value.name = this.op.uniqueName(`${name}/${carried.layout.segments[index]!.name}/next`)
     carried.outputs[index] = value
+  }
+
+  /** Of each vector. */
+  get layouts(): Map<string, FlatLayout> {
+    return new Map([...this.#vectors.values()].map(({ name, layout }) => [name, layout]))
   }
 
   get inputs(): Value[] {

@@ -6,19 +6,22 @@ import { graphFingerprint, RunningAverage } from '../averaging/index.ts'
 import { evaluateModel } from '../eval/evaluate.ts'
 import { evaluationSource } from '../eval/inference-form.ts'
 import type { Metrics } from '../eval/metrics.ts'
-import type { Traffic } from '../runtime/engine.ts'
+import type { StepMetrics } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
+import { Course } from './course.ts'
 import { initialState } from './initial-state.ts'
+import { scalingMetrics } from './loss-scaling.ts'
 import { DIVERGED, interruptedAfter, runLoop } from './loop.ts'
 import { MetricsLog } from './metrics-log.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
-import { loadState, rewind, saveState, type Progress, type RunFolder } from './run-folder.ts'
-import { isSnapshot, learningRateAt } from './schedules.ts'
+import { afterValidation, describeEarlyStop, FRESH } from './patience.ts'
+import { NO_TRAFFIC, sumTraffic } from './phases.ts'
+import { loadState, rewind, saveState, type Pending, type Progress, type RunFolder } from './run-folder.ts'
 import { describeMetrics, scoreOf } from '../eval/score.ts'
 import { evaluationBatches, feedsFrom, stepInputs, type TrainingSession } from './session.ts'
-import { THETA } from './state-writer.ts'
-import { weightsOfState, writeModelWith, writeSnapshot, type Weights } from './weights.ts'
+import { ACCUMULATED, THETA } from './state-writer.ts'
+import { narrowWeights, weightsOfState, writeModelWith, writeSnapshot, type Weights } from './weights.ts'
 
 /** State is saved at least this often, so that a kill costs little. */
 const SAVE_INTERVAL_MS = 60_000
@@ -27,13 +30,14 @@ const SAVE_INTERVAL_MS = 60_000
 export class Training {
   readonly average: RunningAverage
   progress: Progress
+  course: Course
   readonly #run: RunFolder
   readonly #session: TrainingSession
   readonly #options: FinetuneOptions
   readonly #context: FinetuneContext
   #log: MetricsLog
   /** Of the steps before this process. */
-  readonly #trafficBefore: Traffic
+  readonly #trafficBefore: Progress['traffic']
   #notesShown = 0
   #savedAt = performance.now()
 
@@ -51,6 +55,7 @@ export class Training {
     this.#options = options
     this.#context = context
     this.progress = progress
+    this.course = new Course(session.plan, progress.swaStart)
     this.average = average
     this.#log = log
     this.#trafficBefore = progress.traffic
@@ -64,7 +69,11 @@ export class Training {
     context: FinetuneContext,
   ): Promise<Training> {
     const { graph, training, trainer, file } = session
-    const shared = { segments: training.parameters.segments, fingerprint: await graphFingerprint(file.model) }
+    const shared = {
+      segments: training.parameters.segments,
+      fingerprint: await graphFingerprint(file.model),
+      narrow: narrowWeights(graph),
+    }
     const saved = await loadState(run)
     const progress = saved?.progress ?? NEW_RUN
     if (saved && saved.damaged.length > 0) {
@@ -73,6 +82,7 @@ export class Training {
     }
     checkBest(run, progress)
     await rewind(run, progress)
+    await trainer.enter(progress.batches)
     await trainer.writeState(saved?.tensors ?? (await initialState(graph, training)))
     const average =
       saved && progress.snapshots.length > 0
@@ -84,47 +94,69 @@ export class Training {
 
   /** Trains to the end of the schedule. */
   async run(): Promise<void> {
-    const { plan, trainer, val } = this.#session
-    const { signal } = this.#context
-    if (this.progress.step === 0 && val && !this.progress.start) {
+    const { val } = this.#session
+    if (this.progress.batches === 0 && val && !this.progress.start) {
       const start = await this.validate(this.#options.model, 'start', 0)
       this.progress = { ...this.progress, start }
     }
-    const reading = new AbortController()
     try {
-      if (this.progress.unfinished) await this.#stop(this.progress.step)
-      await runLoop({
-        trainer,
-        firstStep: this.progress.step,
-        lastStep: plan.steps,
-        batches: feedsFrom(this.#session, this.progress.step, reading.signal),
-        scalarsAt: step => stepInputs(this.#session, step, learningRateAt(plan.schedule, step - 1)),
-        isStop: step => this.#isDue(step) || performance.now() - this.#savedAt > SAVE_INTERVAL_MS,
-        onStop: step => this.#stop(step),
-        onStep: (step, metrics) => {
-          this.#showNotes()
-          this.#count(step, metrics.get('loss')!)
-        },
-        signal,
-      })
+      if (this.progress.unfinished) await this.#stop(this.progress.batches)
+      while (this.progress.batches < this.course.batches) await this.#runPhase()
     } finally {
-      reading.abort()
       await this.#log.close()
     }
   }
 
+  /** Trains to the end of a phase, which early stopping may bring forward. */
+  async #runPhase(): Promise<void> {
+    const { trainer } = this.#session
+    const { signal } = this.#context
+    await trainer.enter(this.progress.batches)
+    this.#notesShown = 0
+    const reading = new AbortController()
+    const ofCourse = () => this.course
+    const { until } = trainer
+    try {
+      await runLoop({
+        trainer,
+        firstStep: this.progress.batches,
+        get lastStep() {
+          return Math.min(until, ofCourse().batches)
+        },
+        batches: feedsFrom(this.#session, this.progress.batches, reading.signal),
+        scalarsAt: batch =>
+          stepInputs(this.#session, batch, this.course.learningRate(this.course.stepOf(batch))),
+        isStop: batch => this.course.endsStep(batch) && this.#wantsStop(this.course.stepOf(batch)),
+        onStop: batch => this.#stop(batch),
+        onStep: (batch, metrics) => {
+          this.#showNotes()
+          this.#count(batch, metrics)
+        },
+        stepOf: batch => this.course.stepOf(batch),
+        interrupted: () => this.#interrupted(),
+        signal,
+      })
+      if (signal?.aborted && this.progress.batches < this.course.batches) throw this.#interrupted()
+    } finally {
+      reading.abort()
+    }
+  }
+
+  #interrupted(cause?: unknown) {
+    return interruptedAfter(this.progress.step, this.course.steps, cause)
+  }
+
   /** Measures a model file on the validation data and logs it. */
   async validate(path: string, what: string, step: number): Promise<Metrics> {
-    const { engine, plan, val, measure, output } = this.#session
+    const { engine, val, measured, graph } = this.#session
     const { signal, onEvent } = this.#context
     const metrics = await evaluateModel(
       engine,
       await evaluationSource(path),
       evaluationBatches(this.#session, val!, signal),
       {
-        ...measure,
-        output,
-        ignoreIndex: plan.settings.ignoreIndex,
+        measured,
+        loss: graph.ownLoss?.toMeasure ?? null,
         threads: this.#options.threads,
         signal,
         onProgress: done =>
@@ -135,9 +167,8 @@ export class Training {
     return metrics
   }
 
-  #isDue(step: number): boolean {
-    const { plan } = this.#session
-    return step % plan.batchesPerEpoch === 0 || step % plan.evalEvery === 0 || isSnapshot(plan.schedule, step)
+  #wantsStop(step: number): boolean {
+    return this.course.isDue(step) || performance.now() - this.#savedAt > SAVE_INTERVAL_MS
   }
 
   /** An engine may learn from the first steps how the program runs. */
@@ -147,45 +178,74 @@ export class Training {
     this.#notesShown = notes.length
   }
 
-  #count(step: number, loss: number): void {
-    const { plan } = this.#session
+  #count(batch: number, metrics: StepMetrics): void {
     const { pending } = this.progress
+    const step = this.course.stepOf(batch)
+    const loss = metrics.get('loss')!
+    const ends = this.course.endsStep(batch)
+    const { loss: sum, batches, gradNorm, steps } = pending
+    // Mixed precision skips steps whose numbers are not finite.
+    const counted = Number.isFinite(loss)
+    const norm = metrics.get('grad_norm') ?? 0
     this.progress = {
       ...this.progress,
-      step,
-      pending: { loss: pending.loss + loss, steps: pending.steps + 1 },
+      ...{ batches: batch, step: ends ? step : step - 1 },
+      pending: {
+        ...{ loss: sum + (counted ? loss : 0), batches: batches + Number(counted) },
+        // The norm of gradients that are not all there says nothing.
+        gradNorm: gradNorm + (ends && Number.isFinite(norm) ? norm : 0),
+        steps: steps + Number(ends && Number.isFinite(norm)),
+      },
     }
-    const lr = learningRateAt(plan.schedule, step - 1)
-    this.#context.onEvent({ kind: 'step', step, steps: plan.steps, loss, lr })
+    if (!ends) return
+    const lr = this.course.learningRate(step)
+    this.#context.onEvent({ kind: 'step', step, steps: this.course.steps, loss, lr })
   }
 
-  /** The loop stands still after `step`: log, validate, snapshot, save; in this order, so that what is saved is complete. */
-  async #stop(step: number): Promise<void> {
+  /** The loop stands still after a batch: log, validate, snapshot, save; in this order, so that what is saved is complete. */
+  async #stop(batch: number): Promise<void> {
+    const { step } = this.progress
     const state = await this.#session.trainer.readState()
     checkState(step, state)
     const before = this.progress
     const bytes = this.#log.bytes
     try {
-      if (this.#isDue(step) || step === this.#session.plan.steps) await this.#doWork(step, state)
+      // Interrupted between two optimizer steps, a run has nothing to do but to save.
+      if (this.course.endsStep(batch) && this.course.isDue(step)) await this.#doWork(step, state)
       this.progress = { ...this.progress, unfinished: false }
     } catch (error) {
       if (!this.#context.signal?.aborted) throw error
       // The steps are done and kept; their stop's work is begun again. What it has logged is cut off then.
       this.progress = { ...before, unfinished: true }
       await this.#save(state, bytes)
-      throw interruptedAfter(step, this.#session.plan.steps, error)
+      throw this.#interrupted(error)
     }
     await this.#save(state, this.#log.bytes)
   }
 
   /** What is due at a stop. The average is the last to change: what comes before may be interrupted. */
   async #doWork(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
-    const { plan, training } = this.#session
-    const weights = weightsOfState(training, state)
-    await this.#logTraining(step)
+    const weights = weightsOfState(this.#session.training, state)
+    await this.#logTraining(step, state)
     const metrics = await this.#validateWeights(weights, step)
-    if (isSnapshot(plan.schedule, step)) await this.#snapshot(step, state, weights, metrics)
-    if (step === plan.steps) this.progress = { ...this.progress, last: metrics }
+    if (step === this.course.steps) this.progress = { ...this.progress, last: metrics }
+    else if (metrics) this.#stopEarly(step, metrics)
+    if (this.course.isSnapshot(step)) await this.#snapshot(step, state, weights, metrics)
+  }
+
+  /** Brings the SWA phase forward when validations have not improved for as long as the plan says. */
+  #stopEarly(step: number, metrics: Metrics): void {
+    const { plan } = this.#session
+    const { patience: wanted, metric } = plan.settings
+    if (wanted === null || !this.course.isBeforeSwa(step)) return
+    const patience = afterValidation(this.progress.patience, scoreOf(metrics, metric))
+    this.progress = { ...this.progress, patience }
+    if (patience.misses < wanted) return
+    const planned = this.course.steps
+    this.progress = { ...this.progress, swaStart: step }
+    this.course = new Course(plan, step)
+    const message = describeEarlyStop(step, wanted, this.course.steps, planned)
+    this.#context.onEvent({ kind: 'note', message })
   }
 
   async #save(state: ReadonlyMap<string, Tensor>, metricsBytes: number): Promise<void> {
@@ -197,19 +257,22 @@ export class Training {
     this.#savedAt = performance.now()
   }
 
-  async #logTraining(step: number): Promise<void> {
-    const { plan } = this.#session
-    const { pending } = this.progress
-    if (pending.steps === 0) return
-    const metrics = { loss: pending.loss / pending.steps, lr: learningRateAt(plan.schedule, step - 1) }
-    await this.#log.append({ step, epoch: step / plan.batchesPerEpoch, split: 'train', metrics })
-    this.progress = { ...this.progress, pending: { loss: 0, steps: 0 } }
+  async #logTraining(step: number, state: ReadonlyMap<string, Tensor>): Promise<void> {
+    const { loss, batches, gradNorm, steps } = this.progress.pending
+    if (batches === 0) return
+    const { clip } = this.#session.plan.settings
+    const metrics = {
+      ...{ loss: loss / batches, lr: this.course.learningRate(step) },
+      ...(clip?.kind === 'norm' && steps > 0 ? { grad_norm: gradNorm / steps } : {}),
+      ...scalingMetrics(state),
+    }
+    await this.#log.append({ step, epoch: this.course.epoch(step), split: 'train', metrics })
+    this.progress = { ...this.progress, pending: NOTHING_PENDING }
   }
 
   async #validateWeights(weights: Weights, step: number): Promise<Metrics | null> {
-    const { plan, val, file, graph } = this.#session
-    const due = step % plan.evalEvery === 0 || step === plan.steps || isSnapshot(plan.schedule, step)
-    if (!val || !due) return null
+    const { val, file, graph } = this.#session
+    if (!val || !this.course.isValidation(step)) return null
     const path = this.#run.file('.validated.onnx')
     await writeModelWith(file, graph, weights, path, new Map())
     let metrics: Metrics
@@ -221,7 +284,7 @@ export class Training {
     }
     await this.#log.append({
       step,
-      epoch: step / plan.batchesPerEpoch,
+      epoch: this.course.epoch(step),
       split: 'val',
       metrics: { ...metrics },
     })
@@ -234,13 +297,14 @@ export class Training {
     weights: Weights,
     metrics: Metrics | null,
   ): Promise<void> {
-    const { training } = this.#session
+    const { training, plan } = this.#session
     await writeSnapshot(this.#run.snapshot(step), weights, step)
     const buffers = new Map(training.statistics.segments.map(({ name }) => [name, weights.get(name)!]))
     const theta = state.get(THETA)!.view() as Float32Array
     this.average.add({ theta, buffers }, { name: `step-${step}`, ordinal: step })
     const { best } = this.progress
-    const better = metrics && (!best || scoreOf(metrics) > scoreOf(best.metrics))
+    const score = (of: Metrics) => scoreOf(of, plan.settings.metric)
+    const better = metrics && (!best || score(metrics) > score(best.metrics))
     this.progress = {
       ...this.progress,
       snapshots: [...this.progress.snapshots, step],
@@ -260,11 +324,12 @@ function checkBest(run: RunFolder, { best }: Progress): void {
 
 /**
  * The loss of a step is that of the weights before it: weights that a step broke show in the loss of the next. They must
- * not be saved in the meantime.
+ * not be saved in the meantime. Gradients that are added up may be no numbers where their loss is scaled: their step is
+ * skipped then.
  */
 function checkState(step: number, state: ReadonlyMap<string, Tensor>): void {
   for (const [name, tensor] of state) {
-    if (isFinite(tensor.view() as Float32Array)) continue
+    if (name === ACCUMULATED || isFinite(tensor.view() as Float32Array)) continue
     throw new InputError(`training: ${name} holds values that are not finite after step ${step}`, {
       cure: DIVERGED,
     })
@@ -276,23 +341,19 @@ function isFinite(values: Float32Array): boolean {
   return true
 }
 
-function sumTraffic(a: Traffic, b: Traffic): Traffic {
-  return {
-    steps: a.steps + b.steps,
-    runs: a.runs + b.runs,
-    batchBytes: a.batchBytes + b.batchBytes,
-    stateBytes: a.stateBytes + b.stateBytes,
-  }
-}
+const NOTHING_PENDING: Pending = { loss: 0, batches: 0, gradNorm: 0, steps: 0 }
 
 const NEW_RUN: Progress = {
   step: 0,
-  traffic: { steps: 0, runs: 0, batchBytes: 0, stateBytes: 0 },
+  batches: 0,
+  traffic: NO_TRAFFIC,
   unfinished: false,
   metricsBytes: 0,
   snapshots: [],
   start: null,
   best: null,
   last: null,
-  pending: { loss: 0, steps: 0 },
+  pending: NOTHING_PENDING,
+  patience: FRESH,
+  swaStart: null,
 }

@@ -1,13 +1,14 @@
 /** Between state vectors and weights: snapshots on disk, and models that hold the weights of a state. */
 
 import { writePatched, writeSafetensors, type ModelFile } from '../serde/index.ts'
+import { fromFloat32Tensor } from '../tensor/convert.ts'
 import { MemorySource, type ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, invariant } from '../util/errors.ts'
 import type { TrainingGraph } from './prepare.ts'
 import type { TrainingProgram } from './program.ts'
 import { readAll } from './run-folder.ts'
-import { STATISTICS, THETA } from './state-writer.ts'
+import { EMA, STATISTICS, THETA } from './state-writer.ts'
 
 /** Weights by name: trained parameters and running statistics. */
 export type Weights = ReadonlyMap<string, Tensor>
@@ -20,6 +21,18 @@ export function weightsOfState(training: TrainingProgram, state: ReadonlyMap<str
     ...training.parameters.unpack(vectorOf(THETA)!),
     ...(statistics ? training.statistics.unpack(statistics) : []),
   ])
+}
+
+/** The moving average of the parameters, and the running statistics of the weights that it followed; null without one. */
+export function movingAverage(
+  training: TrainingProgram,
+  state: ReadonlyMap<string, Tensor>,
+): { readonly theta: Float32Array; readonly buffers: Weights } | null {
+  const average = state.get(EMA)
+  if (!average) return null
+  const live = weightsOfState(training, state)
+  const buffers = new Map(training.statistics.segments.map(({ name }) => [name, live.get(name)!]))
+  return { theta: average.view() as Float32Array, buffers }
 }
 
 export async function writeSnapshot(path: string, weights: Weights, step: number): Promise<void> {
@@ -46,7 +59,16 @@ export async function writeModelWith(
   await writePatched(file, path, await placeWeights(graph, weights), metadata)
 }
 
-/** The elements that take the places of the model's own. */
+/** The weights that the file holds in half precision. */
+export function narrowWeights(graph: TrainingGraph): Map<string, 'float16' | 'bfloat16'> {
+  return new Map(
+    [...graph.parameters, ...graph.statistics.values()].flatMap(({ name, tensor: { dtype } }) =>
+      dtype === 'float16' || dtype === 'bfloat16' ? [[name, dtype] as const] : [],
+    ),
+  )
+}
+
+/** The elements that take the places of the model's own, in its element types. */
 export async function placeWeights(graph: TrainingGraph, weights: Weights): Promise<Map<Tensor, ByteSource>> {
   const places = new Map(
     [...graph.parameters, ...graph.statistics.values()].map(({ name, tensor }) => [name, tensor]),
@@ -55,7 +77,8 @@ export async function placeWeights(graph: TrainingGraph, weights: Weights): Prom
   for (const [name, tensor] of weights) {
     const place = places.get(name)
     invariant(place, `weight "${name}" has no place in the model`)
-    replacements.set(place, new MemorySource(await tensor.bytes(), name))
+    const stored = fromFloat32Tensor(await tensor.load(), place.dtype, name)
+    replacements.set(place, new MemorySource(await stored.bytes(), name))
   }
   return replacements
 }

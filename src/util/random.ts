@@ -71,6 +71,23 @@ export class Random {
     return radius * Math.cos(2 * Math.PI * this.float())
   }
 
+  /** A number from Gamma(shape, 1) (Marsaglia, Tsang 2000; shapes below 1 by its section 6). */
+  gamma(shape: number): number {
+    if (shape < 1) return this.gamma(shape + 1) * (1 - this.float()) ** (1 / shape)
+    const d = shape - 1 / 3
+    for (;;) {
+      const x = this.normal()
+      const v = (1 + x / Math.sqrt(9 * d)) ** 3
+      if (v > 0 && Math.log(1 - this.float()) < (x * x) / 2 + d - d * v + d * Math.log(v)) return d * v
+    }
+  }
+
+  /** A number from Beta(a, b). */
+  beta(a: number, b: number): number {
+    const x = this.gamma(a)
+    return x / (x + this.gamma(b))
+  }
+
   /** A uniformly random order of 0 .. length-1 (Fisher-Yates). */
   permutation(length: number): Uint32Array {
     const order = Uint32Array.from({ length }, (_, i) => i)

@@ -40,7 +40,12 @@ const REFUSED: readonly (readonly [args: string, message: string | RegExp])[] = 
     'finetune model.onnx --data d --engine cpu:1',
     '--engine: cpu has no devices to choose from, found "cpu:1"',
   ],
-  ['evaluate model.onnx --data d --precision fp16', '--precision fp16: half precision is not there yet'],
+  ['evaluate model.onnx --data d --precision fp16', '--precision fp16: float16 is for training'],
+  ['finetune model.onnx --data d --precision amp', '--precision amp: its name is float16'],
+  [
+    'finetune model.onnx --data d --precision bfloat16',
+    '--precision bfloat16: ONNX Runtime has no bfloat16 kernels for what training needs (ConvTranspose, BatchNormalization, MaxPool, Log and others)',
+  ],
   [
     'recalibrate model.onnx --data d -o out.onnx --precision int8',
     '--precision: expected float32 or tf32, found "int8"',

@@ -41,8 +41,8 @@ test('classes and files are sorted by name, nested files belong to their class',
     [0, 1, 1, 2, 2, 3, 3],
   )
   assert.equal(dataset.notes, [`${root}: 1 images beside the class folders left out`])
-  const { inputs, target } = await dataset.load(3)
-  assert.is(target, 2)
+  const { inputs } = await dataset.load(3)
+  assert.is(dataset.target(3), 2)
   assert.equal(inputs[0]!.dims, [14, 20, 3])
 })
 

@@ -13,6 +13,7 @@ import { openDataset } from '../../src/data/open.ts'
 import { splitDataset, subset } from '../../src/data/subset.ts'
 import { tensorTransforms } from '../../src/data/transforms-default.ts'
 import { RANDOM_RESIZED_CROP, withAugment, type Transforms } from '../../src/data/transforms.ts'
+import type { Tensor } from '../../src/tensor/tensor.ts'
 import { assertFails, FIXTURES, writeTree } from './files.ts'
 import { Fetched, images, labelled, RAW } from './make.ts'
 
@@ -28,8 +29,9 @@ async function collect(batches: AsyncIterable<Batch>): Promise<Batch[]> {
 
 /** Everything that a batch says, comparable. */
 function plain({ inputs, targets, ...rest }: Batch) {
-  const tensors = [...inputs].map(([name, tensor]) => [name, tensor.dtype, tensor.dims, tensor.toNumbers()])
-  return { ...rest, tensors, targets: [targets.dtype, targets.dims, targets.toNumbers()] }
+  const listed = (tensors: ReadonlyMap<string, Tensor>) =>
+    [...tensors].map(([name, tensor]) => [name, tensor.dtype, tensor.dims, tensor.toNumbers()])
+  return { ...rest, tensors: listed(inputs), targets: listed(targets) }
 }
 
 const augmented = withAugment(RAW, { flip: 0.5, shift: 2 })
@@ -37,7 +39,12 @@ const augmented = withAugment(RAW, { flip: 0.5, shift: 2 })
 test('evaluation gives every sample once, the last batch ragged', async () => {
   const batches = await collect(loaderOf(images(10, 2, 3)).batches(0))
   assert.equal(
-    batches.map(batch => [batch.index, batch.size, batch.inputs.get('0')!.dims, batch.targets.dims]),
+    batches.map(batch => [
+      batch.index,
+      batch.size,
+      batch.inputs.get('0')!.dims,
+      batch.targets.get('0')!.dims,
+    ]),
     [
       [0, 4, [4, 1, 2, 3], [4]],
       [1, 4, [4, 1, 2, 3], [4]],
@@ -53,8 +60,8 @@ test('evaluation gives every sample once, the last batch ragged', async () => {
     pixels,
     [8, 9].flatMap(i => [0, 1, 2, 3, 4, 5].map(p => (31 * i + 7 * p) & 255)),
   )
-  assert.is(batches[2]!.targets.dtype, 'int64')
-  assert.equal(batches[2]!.targets.toNumbers(), [2, 0])
+  assert.is(batches[2]!.targets.get('0')!.dtype, 'int64')
+  assert.equal(batches[2]!.targets.get('0')!.toNumbers(), [2, 0])
 })
 
 for (const [what, make] of [
@@ -152,7 +159,7 @@ test('values as targets keep their dims', async () => {
   )
   const transforms = tensorTransforms()
   const batch = await loaderOf(subset(dataset, [2, 0]), { transforms }).batch(0, 0)
-  assert.equal(plain(batch).targets, ['float32', [2, 2], [5, 6, 1, 2]])
+  assert.equal(plain(batch).targets, [['0', 'float32', [2, 2], [5, 6, 1, 2]]])
   assert.equal(plain(batch).tensors, [['0', 'float32', [2, 1], [3, 1]]])
 })
 
@@ -165,7 +172,7 @@ test('several inputs, by name, each with its own transforms', async () => {
   assert.equal([...batch.inputs.keys()], ['image', 'token_ids'])
   assert.equal(batch.inputs.get('image')!.dims, [3, 3, 4, 5])
   assert.equal(plain(batch).tensors[1], ['token_ids', 'int64', [3, 2], [18, 19, 20, 21, 22, 23]])
-  assert.equal(batch.targets.dims, [3, 2])
+  assert.equal(batch.targets.get('0')!.dims, [3, 2])
   await assertFails(
     () => loaderOf(dataset, { transforms: { image: RAW } }),
     `data: input 'token_ids' of ${dataset.name} has no transforms`,
@@ -179,7 +186,7 @@ test('a padded batch repeats its first sample and keeps its size', async () => {
   const [fifth, sixth] = [4, 5].map(i => [0, 7, 14, 21].map(pixel => 31 * i + pixel))
   const rows = [...fifth!, ...sixth!, ...fifth!, ...fifth!]
   assert.equal(plain(padded).tensors, [['0', 'float32', [4, 1, 2, 2], rows]])
-  assert.equal(padded.targets.toNumbers(), [1, 2, 1, 1])
+  assert.equal(padded.targets.get('0')!.toNumbers(), [1, 2, 1, 1])
   assert.is(padBatch(padded, 2), padded)
 })
 

@@ -54,11 +54,8 @@ export class Fetched implements Dataset {
   get fields() {
     return this.base.fields
   }
-  get targetKind() {
-    return this.base.targetKind
-  }
-  get targetDims() {
-    return this.base.targetDims
+  get targets() {
+    return this.base.targets
   }
   get classes() {
     return this.base.classes
@@ -69,8 +66,8 @@ export class Fetched implements Dataset {
   label(index: number) {
     return this.base.label(index)
   }
-  target(index: number) {
-    return this.base.target(index)
+  target(index: number, target?: number) {
+    return this.base.target(index, target)
   }
   sampleName(index: number) {
     return this.base.sampleName(index)

@@ -1,8 +1,11 @@
-/** What arrays of targets are taken for: classes, one-hot classes, values. */
+/** What arrays of targets are taken for: classes, one-hot classes, values; several targets, and which output is whose. */
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ArrayDataset, type ArrayDatasetOptions } from '../../src/data/array-dataset.ts'
+import { classCounts } from '../../src/data/dataset.ts'
+import { selectClasses, subset } from '../../src/data/subset.ts'
+import { targetFor, targetTensors } from '../../src/data/targets.ts'
 import { errorOf } from '../support/errors.ts'
 
 function withTargets(
@@ -20,7 +23,7 @@ const EIGHT = [2, 4]
 
 test('one-hot rows are classes, all of them, and say so', () => {
   const dataset = withTargets(EIGHT, ONE_HOT)
-  assert.is(dataset.targetKind, 'class')
+  assert.is(dataset.targets[0]!.kind, 'class')
   assert.equal([dataset.label(0), dataset.label(1)], [2, 0])
   assert.equal(dataset.classes, ['0', '1', '2', '3'])
   assert.match(
@@ -39,7 +42,7 @@ const rows: readonly [string, number[], readonly number[], 'class' | 'values' | 
 for (const [name, data, dims, targetKind] of rows) {
   test(`${name}: values`, () => {
     const dataset = withTargets(dims, data, targetKind ? { targetKind } : {})
-    assert.is(dataset.targetKind, 'values')
+    assert.is(dataset.targets[0]!.kind, 'values')
     assert.equal(dataset.notes, [])
   })
 }
@@ -56,6 +59,76 @@ test('NaN is refused where it is', async () => {
   const y = { name: 'y', dims: [3], data: Int32Array.of(0, 1, 2), integer: true }
   const input = await errorOf(() => new ArrayDataset('made', [x], y, {}))
   assert.is(input.message, "made: row 2 of 'x' [3,2] holds NaN, expected numbers")
+})
+
+test('a class for each element, none where the number of no class stands', async () => {
+  const tags = [1, 0, -100, 2, 2, -100]
+  const dataset = withTargets([2, 3], tags, { targetKind: 'class', integer: true })
+  assert.equal(dataset.targets, [{ name: '0', kind: 'class', dims: [3], classes: ['0', '1', '2'] }])
+  assert.equal([dataset.label(1), dataset.target(1)], [null, Int32Array.of(2, 2, -100)])
+  assert.equal(classCounts(dataset), [])
+  const tensor = targetTensors(dataset, Uint32Array.of(1, 0)).get('0')!
+  assert.equal([tensor.dtype, tensor.dims, tensor.toNumbers()], ['int64', [2, 3], [2, 2, -100, 1, 0, -100]])
+  const masks = withTargets([2, 3], [1, 0, 255, 2, 2, 255], { targetKind: 'class', ignoreIndex: 255 })
+  assert.equal(masks.classes, ['0', '1', '2'])
+  const error = await errorOf(() => withTargets([2, 3], [1, 0, -1, 2, 2, 0], { targetKind: 'class' }))
+  assert.is(
+    error.message,
+    "made: label -1 in row 0 of 'y': expected a class index from 0 to 99999, or -100 where there is none",
+  )
+})
+
+test('yes or no for each class', async () => {
+  const dataset = withTargets([2, 3], [1, 0, 1, 0, 0, 0], { targetKind: 'multilabel' })
+  assert.equal(dataset.targets[0]!.classes, ['0', '1', '2'])
+  assert.equal(dataset.target(0), Float32Array.of(1, 0, 1))
+  const error = await errorOf(() => withTargets([2, 2], [1, 0, 2, 0], { targetKind: 'multilabel' }))
+  assert.is(error.message, "made: 2 in row 1 of 'y': expected 1 for each class that the sample has, and 0")
+})
+
+/** Rows 0, 1, 2 with a class and a box. */
+function withTwoTargets(): ArrayDataset {
+  const kind = {
+    name: 'kind',
+    dims: [3],
+    data: Int32Array.of(1, 0, 1),
+    integer: true,
+    classNames: ['a', 'b'],
+  }
+  const box = { name: 'box', dims: [3, 2], data: Float32Array.of(0, 1, 2, 3, 4, 5), integer: false }
+  return new ArrayDataset('made', [{ name: '0', dims: [3], data: new Float32Array(3) }], [kind, box], {})
+}
+
+test('several targets keep their names, kinds and rows; the first is the main one', () => {
+  const dataset = selectClasses(subset(withTwoTargets(), [2, 1, 0]), ['b'])
+  assert.equal(dataset.targets, [
+    { name: 'kind', kind: 'class', dims: [], classes: ['b'] },
+    { name: 'box', kind: 'values', dims: [2], classes: null },
+  ])
+  assert.equal([dataset.length, dataset.label(1), dataset.target(1)], [2, 0, 0])
+  const tensors = targetTensors(dataset, Uint32Array.of(0, 1))
+  assert.equal(
+    [...tensors].map(([name, { dtype, dims, ...rest }]) => [name, dtype, dims, rest.data.length]),
+    [
+      ['kind', 'int64', [2], 16],
+      ['box', 'float32', [2, 2], 16],
+    ],
+  )
+  assert.equal(tensors.get('box')!.toNumbers(), [4, 5, 0, 1])
+})
+
+test('a target belongs to the output of its name, of its position, or to any if it is alone and has no name', async () => {
+  const outputs = ['scores', 'boxes']
+  const of = (names: readonly string[], output: string) =>
+    targetFor(new Map(names.map(name => [name, name])), output, outputs)
+  assert.is(of(['boxes', 'scores'], 'boxes'), 'boxes')
+  assert.is(of(['0', '1'], 'boxes'), '1')
+  assert.is(of(['0'], 'boxes'), '0')
+  const error = await errorOf(() => of(['kind', 'box'], 'boxes'))
+  assert.is(
+    error.message,
+    'data: no target is called "boxes", which is the model output, found "kind", "box"',
+  )
 })
 
 test.run()

@@ -11,7 +11,13 @@ import {
   tensorTransforms,
   transformsFor,
 } from '../../src/data/transforms-default.ts'
-import { PRESETS, RANDOM_RESIZED_CROP, withAugment } from '../../src/data/transforms.ts'
+import {
+  NO_AUGMENT,
+  PRESETS,
+  RANDOM_ERASING,
+  RANDOM_RESIZED_CROP,
+  withAugment,
+} from '../../src/data/transforms.ts'
 import { Random } from '../../src/util/random.ts'
 import { assertFails } from './files.ts'
 import { RAW } from './make.ts'
@@ -184,6 +190,23 @@ test('transforms survive JSON', () => {
     assert.equal(checkTransforms(JSON.parse(JSON.stringify(transforms)), 'config.json'), transforms)
 })
 
+const RANGE = '[smallest, largest] above 0, at most 1'
+const AUGMENTS: readonly [object, string][] = [
+  [{ flip: 2 }, 'flip: a number from 0 to 1'],
+  [{ shift: 0.5 }, 'shift: a whole number of pixels'],
+  [{ randomResizedCrop: { scale: [0.5, 2], ratio: [1, 1] } }, `randomResizedCrop: null or scale: ${RANGE}`],
+  [{ rotation: 200 }, 'rotation: a number from 0 to 180'],
+  [{ randAugment: { ops: 2, magnitude: 31 } }, 'randAugment: null or magnitude: a number from 0 to 30'],
+  [
+    { colorJitter: { brightness: 0, contrast: 0, saturation: 0, hue: 0.6 } },
+    'colorJitter: null or hue: a number from 0 to 0.5',
+  ],
+  [
+    { erasing: { ...RANDOM_ERASING, probability: 1, value: 'noise' } },
+    'erasing: null or value: "zero" or "random"',
+  ],
+]
+
 test('JSON that is no transforms', async () => {
   const image = (change: object) => ({ ...RAW, ...change })
   const cases: [unknown, string][] = [
@@ -209,23 +232,12 @@ test('JSON that is no transforms', async () => {
     [image({ layout: 'CHWN' }), 'layout: expected "NCHW" or "NHWC" or "NHW" or "flat", got "CHWN"'],
     [
       image({ augment: { flip: 0.5 } }),
-      'augment: expected null or an object of flip, shift, fill, randomResizedCrop, got {"flip":0.5}',
+      `augment: expected null or an object of ${Object.keys(NO_AUGMENT).join(', ')}, got {"flip":0.5}`,
     ],
-    [
-      image({ augment: { flip: 2, shift: 0, fill: 'zero', randomResizedCrop: null } }),
-      'augment: expected null or flip: a number from 0 to 1, got {"flip":2,"shift":0,"fill":"zero","randomResizedCrop":null}',
-    ],
-    [
-      image({ augment: { flip: 0, shift: 0.5, fill: 'zero', randomResizedCrop: null } }),
-      'augment: expected null or shift: a whole number of pixels, got {"flip":0,"shift":0.5,"fill":"zero","randomResizedCrop":null}',
-    ],
-    [
-      image({
-        augment: { flip: 0, shift: 0, fill: 'zero', randomResizedCrop: { scale: [0.5, 2], ratio: [1, 1] } },
-      }),
-      'augment: expected null or randomResizedCrop: null or scale: [smallest, largest] above 0, at most 1, got ' +
-        '{"flip":0,"shift":0,"fill":"zero","randomResizedCrop":{"scale":[0.5,2],"ratio":[1,1]}}',
-    ],
+    ...AUGMENTS.map(([augment, expected]): [unknown, string] => [
+      image({ augment: { ...NO_AUGMENT, ...augment } }),
+      `augment: expected null or ${expected}, got ${JSON.stringify({ ...NO_AUGMENT, ...augment })}`,
+    ]),
     [{ ...tensorTransforms(), dims: [0] }, 'dims: expected null or a list of dims, got [0]'],
     [{ ...tensorTransforms(), dtype: 'int8' }, 'dtype: expected "float32" or "int32" or "int64", got "int8"'],
   ]

@@ -10,7 +10,10 @@ import { joinUpdates } from '../../src/runtime/join-updates.ts'
 import { serializeLowered, type Program, type StateVector } from '../../src/runtime/program.ts'
 import { sizeOf, type Shape } from '../../src/tensor/shape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { FlatLayout } from '../../src/train/flat.ts'
 import { makeOptimizer, type OptimizerSpec } from '../../src/train/optimizers.ts'
+import { StateWriter } from '../../src/train/state-writer.ts'
+import { writeUpdate, type UpdateOptions } from '../../src/train/update.ts'
 import { cpuLoopEngine } from '../support/cpu-loop.ts'
 
 const input = (name: string, shape: Shape) => Value.typed(name, 'float32', shape)
@@ -131,6 +134,25 @@ const SHAPES: readonly Shape[] = [
   ...new Array<Shape>(34).fill([2]),
 ]
 
+/** A whole update as training programs write it, whose gradients are fed. */
+function updateProgram(options: UpdateOptions, shapes: readonly Shape[]): Program {
+  const op = new Builder([])
+  const state = new StateWriter(op)
+  const layout = new FlatLayout(shapes.map((shape, i) => ({ name: String(i), shape })))
+  const weights = state.declare('theta', layout)
+  const gradients = shapes.map((shape, i) => input(`grad/${i}`, shape))
+  const update = writeUpdate(state, layout, weights, gradients, options)
+  const graph = new Graph('updates')
+  const inputs = [...gradients, ...update.inputs]
+  graph.inputs = [...state.inputs, ...inputs]
+  graph.outputs = [...state.outputs, ...update.metrics.values()]
+  graph.nodes = op.nodes
+  graph.initializers = op.initializers
+  const metrics = [...update.metrics.values()].map(({ name }) => name)
+  const fed = inputs.map(({ name, dtype, shape }) => ({ name, dtype, shape }))
+  return { graph, opset: 18, state: state.vectors, inputs: fed, metrics }
+}
+
 /** Optimizer -> element-wise nodes of a joined group. */
 const OPTIMIZERS: readonly [name: string, spec: OptimizerSpec, nodes: number][] = [
   ['SGD', { kind: 'sgd', momentum: 0, nesterov: false, weightDecay: 0 }, 2],
@@ -141,6 +163,7 @@ const OPTIMIZERS: readonly [name: string, spec: OptimizerSpec, nodes: number][] 
   ],
   ['SGD after Nesterov', { kind: 'sgd', momentum: 0.9, nesterov: true, weightDecay: 0.1 }, 8],
   ['AdamW', { kind: 'adamw', beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1 }, 14],
+  ['Lion', { kind: 'lion', beta1: 0.9, beta2: 0.99, weightDecay: 0.1 }, 10],
 ]
 
 for (const [name, spec, elementwise] of OPTIMIZERS) {
@@ -180,6 +203,49 @@ test('inputs and outputs stay what they are, and large parts keep their nodes', 
   assert.equal(names(graph.inputs), names(program.graph.inputs))
   assert.equal(names(graph.outputs), names(program.graph.outputs))
   assert.is(graph.nodes.filter(({ opType, outputs }) => opType === 'Sub' && outputs[0]!.rank === 2).length, 5)
+})
+
+/** Two groups whose parameters alternate, with rates and weight decays of their own. */
+const GROUPS = [0, 1].map(rest => ({
+  ...{ lr: rest === 0 ? 1 : 0.1, weightDecay: rest === 0 ? 0.1 : 0.2, after: 0 },
+  parameters: [...SHAPES.keys()].filter(i => i % 2 === rest).map(String),
+}))
+const SGD: OptimizerSpec = { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 0.1 }
+
+/** Nodes of a joined group with [3] parts, and of one part of [5], which stays alone. */
+const UPDATES: readonly [name: string, options: UpdateOptions, joined: number, alone: number][] = [
+  ['parameter groups', { optimizer: SGD, groups: GROUPS }, 6, 6],
+  ['gradients clipped by value', { optimizer: SGD, clip: { kind: 'value', limit: 0.2 } }, 8, 8],
+  // Sums of gradients and three choices between old and new more; the average takes three nodes.
+  [
+    'accumulation and average',
+    { optimizer: SGD, groups: GROUPS, accumulate: 3, ema: { decay: 0.9, warmup: false } },
+    6 + 2 + 3 + 3,
+    6 + 2 + 3 + 3,
+  ],
+]
+
+for (const [name, options, joinedNodes, alone] of UPDATES) {
+  test(`${name}: joined, with the same bytes`, async () => {
+    const program = updateProgram(options, SHAPES)
+    const counts = countsOf(joined(program))
+    const shared = ['Concat', 'Split', 'Gather', 'Greater']
+    const sum = Object.entries(counts).reduce((n, [op, count]) => (shared.includes(op) ? n : n + count), 0)
+    assert.is(sum, 4 * joinedNodes + 2 * alone)
+    await assertSameStep(program)
+  })
+}
+
+test('a norm over all gradients leaves their sums alone, and joins the rest', async () => {
+  const program = updateProgram(
+    { optimizer: SGD, clip: { kind: 'norm', limit: 0.5 }, accumulate: 2 },
+    SHAPES,
+  )
+  const counts = countsOf(joined(program))
+  // Momentum and weights of four groups, and of two parts that stay alone.
+  assert.is(counts['Where'], 2 * (4 + 2))
+  assert.is(counts['Add'], SHAPES.length + 2 * (4 + 2) + 1)
+  await assertSameStep(program)
 })
 
 test('what others read is not joined away', async () => {

@@ -1,6 +1,7 @@
 /** A way of using an operator, as data: inputs by domain and attributes; and the forward graph that it stands for. */
 
 import type { RuleTable } from '../../src/autodiff/rule.ts'
+import { decodeText } from '../../src/ir/attribute.ts'
 import { Builder, type Attributes } from '../../src/ir/builder.ts'
 import { Graph, Model } from '../../src/ir/graph.ts'
 import { Value } from '../../src/ir/value.ts'
@@ -67,7 +68,9 @@ export function rowName(row: GradRow): string {
 }
 
 function describeAttribute(value: Attributes[string]): string {
-  if (typeof value === 'object' && 'kind' in value) return `${value.value as number}`
+  if (typeof value === 'object' && 'kind' in value) {
+    return value.kind === 'strings' ? value.value.map(decodeText).join() : `${value.value as number}`
+  }
   return Array.isArray(value) ? `[${value.join()}]` : String(value)
 }
 

@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import type { Engine, Trainer } from '../../src/runtime/engine.ts'
 import { deserializeModel } from '../../src/serde/index.ts'
+import { sizeOf } from '../../src/tensor/shape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { initialState } from '../../src/train/initial-state.ts'
 import type { OptimizerSpec } from '../../src/train/optimizers.ts'
 import { prepareTraining, type TrainingGraph } from '../../src/train/prepare.ts'
-import { buildProgram, type TrainingProgram } from '../../src/train/program.ts'
+import { buildProgram, type ProgramOptions, type TrainingProgram } from '../../src/train/program.ts'
 import { readSafetensors } from './safetensors.ts'
 
 export const MODELS = join(import.meta.dirname, '../../fixtures/models')
@@ -47,6 +48,7 @@ export async function openTraining(
   batchNorm: 'train' | 'frozen',
   optimizer?: OptimizerSpec,
   engine: Engine = cpuEngine(),
+  memory: Pick<ProgramOptions, 'recompute' | 'precision' | 'lossScale' | 'accumulate'> = {},
 ): Promise<OpenTraining> {
   const folder = join(MODELS, name)
   const reference = JSON.parse(readFileSync(join(folder, 'reference.json'), 'utf8')) as Reference
@@ -59,6 +61,7 @@ export async function openTraining(
     optimizer: optimizer ?? { kind: 'sgd', momentum, nesterov: false, weightDecay },
     batchNorm,
     dropout: false,
+    ...memory,
   })
   const trainer = await engine.openTrainer(training.program)
   const reset = async () => trainer.writeState(await initialState(graph, training))
@@ -68,12 +71,18 @@ export async function openTraining(
     async step(input, target, scalars) {
       const copy = (tensor: Tensor) =>
         new Tensor(tensor.dtype, tensor.dims, (tensor.data as Uint8Array).slice())
-      const named = training.scalarInputs.map(
-        (scalar, i) => [scalar, Tensor.scalar('float32', scalars[i]!)] as const,
-      )
+      // In mixed precision each is fed as a row of choices, which are all the same here.
+      const shapes = new Map(training.program.inputs.map(({ name, shape }) => [name, shape]))
+      const named = training.scalarInputs.map((scalar, i) => {
+        const shape = shapes.get(scalar)!
+        return [
+          scalar,
+          Tensor.of('float32', shape, new Array<number>(sizeOf(shape)).fill(scalars[i]!)),
+        ] as const
+      })
       const feeds = new Map([
         [graph.inputs[0]!.name, copy(input)],
-        [training.target.name, copy(target)],
+        [training.targets[0]!.name, copy(target)],
         ...named,
       ])
       const [metrics] = await trainer.steps([feeds])

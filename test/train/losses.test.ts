@@ -18,21 +18,39 @@ import { readSafetensors } from '../support/safetensors.ts'
 
 const FOLDER = join(import.meta.dirname, '../../fixtures/losses')
 
+interface Parameters {
+  readonly label_smoothing?: number
+  readonly ignore_index?: number
+  readonly weight?: readonly number[]
+  readonly pos_weight?: readonly number[]
+  readonly gamma?: number
+  readonly delta?: number
+  readonly beta?: number
+}
+
 interface LossCase {
   readonly name: string
   readonly loss: string
-  readonly parameters: Readonly<Record<string, number>>
+  readonly parameters: Parameters
   readonly reduction: 'mean' | 'sum'
   readonly value: number
 }
 
-const SPECS: Readonly<Record<string, (p: Readonly<Record<string, number>>) => LossSpec>> = {
-  cross_entropy: p => ({
-    kind: 'cross-entropy',
-    labelSmoothing: p.label_smoothing!,
-    ignoreIndex: p.ignore_index!,
+const smoothed = ({ label_smoothing: labelSmoothing, weight }: Parameters) => ({
+  ...(labelSmoothing === undefined ? {} : { labelSmoothing }),
+  ...(weight ? { classWeights: weight } : {}),
+})
+
+const SPECS: Readonly<Record<string, (p: Parameters) => LossSpec>> = {
+  cross_entropy: p => ({ kind: 'cross-entropy', ...smoothed(p), ignoreIndex: p.ignore_index! }),
+  soft_cross_entropy: p => ({ kind: 'cross-entropy', targets: 'probabilities', ...smoothed(p) }),
+  focal: p => ({ kind: 'focal', gamma: p.gamma!, ...smoothed(p) }),
+  causal_lm: p => ({ kind: 'causal-lm', ignoreIndex: p.ignore_index! }),
+  bce_with_logits: p => ({
+    kind: 'binary-cross-entropy',
+    ...(p.pos_weight ? { posWeight: p.pos_weight } : {}),
   }),
-  bce_with_logits: () => ({ kind: 'binary-cross-entropy' }),
+  binary_focal: p => ({ kind: 'binary-focal', gamma: p.gamma! }),
   mse: () => ({ kind: 'mse' }),
   l1: () => ({ kind: 'l1' }),
   huber: p => ({ kind: 'huber', delta: p.delta! }),

@@ -24,7 +24,7 @@ const classifier = () =>
 
 test('a model made for one sample is trained on batches', async () => {
   const training = await prepareTraining(cpuEngine(), classifier(), { batchSize: 4 })
-  assert.equal(training.logits.shape, [4, 5])
+  assert.equal(training.heads[0]!.logits.shape, [4, 5])
   assert.equal(
     training.parameters.map(({ name }) => name),
     ['w'],
@@ -34,10 +34,11 @@ test('a model made for one sample is trained on batches', async () => {
 test('the loss takes what a Sigmoid is applied to, or what it gives', async () => {
   const ends = []
   for (const attach of ['logits', 'output'] as const) {
-    const { logits, activation, output, notes } = await prepareTraining(cpuEngine(), classifier(), {
+    const { heads, notes } = await prepareTraining(cpuEngine(), classifier(), {
       batchSize: 1,
-      attach,
+      heads: [{ attach }],
     })
+    const { logits, activation, output } = heads[0]!
     ends.push([logits.producer!.opType, activation, output, notes.length])
   }
   assert.equal(ends, [

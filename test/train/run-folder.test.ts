@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { FRESH } from '../../src/train/patience.ts'
 import { loadState, openRunFolder, RunFolder, saveState, type Progress } from '../../src/train/run-folder.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { errorOf } from '../support/errors.ts'
@@ -12,10 +13,11 @@ import { errorOf } from '../support/errors.ts'
 const folder = mkdtempSync(join(tmpdir(), 'swa-folder-'))
 
 function progressAt(step: number): Progress {
-  const pending = { loss: 0, steps: 0 }
+  const pending = { loss: 0, batches: 0, gradNorm: 0, steps: 0 }
   const traffic = { steps: step, runs: step, batchBytes: 0, stateBytes: 0 }
   return {
     step,
+    batches: step,
     metricsBytes: 0,
     snapshots: [],
     start: null,
@@ -24,6 +26,8 @@ function progressAt(step: number): Progress {
     traffic,
     unfinished: false,
     pending,
+    patience: FRESH,
+    swaStart: null,
   }
 }
 

@@ -1,7 +1,7 @@
 """The models that step.ts and throughput.ts measure, with a batch for each.
 
 Any of torchvision by name; vit_tiny_16 and vit_small_16; bert_base and bert_mini (transformers, sequence classification;
-the size is the sequence length).
+the size is the sequence length); lstm and gru (text classifiers, as long as the size).
 """
 
 import json
@@ -13,6 +13,8 @@ import torchvision
 
 CLASSES = 1000
 VIT = {"vit_tiny_16": (3, 192), "vit_small_16": (6, 384)}
+RECURRENT = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+WORDS = 1000
 BERT = {"bert_base": (12, 768, 12, 3072), "bert_mini": (4, 256, 4, 1024)}
 
 
@@ -41,6 +43,8 @@ def untrained(name: str) -> torch.nn.Module:
             attention_probs_dropout_prob=0.0,
         )
         return Logits(BertForSequenceClassification(config))
+    if name in RECURRENT:
+        return TextClassifier(RECURRENT[name])
     if name in VIT:
         heads, width = VIT[name]
         return torchvision.models.VisionTransformer(224, 16, 12, heads, width, 4 * width)
@@ -50,6 +54,20 @@ def untrained(name: str) -> torch.nn.Module:
         if isinstance(module, (torch.nn.Dropout, torchvision.ops.StochasticDepth)):
             module.p = 0.0
     return model
+
+
+class TextClassifier(torch.nn.Module):
+    """Embedding, two recurrent layers of 256 units, and classes from the last state."""
+
+    def __init__(self, layer: type[torch.nn.RNNBase]):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(WORDS, 256)
+        self.layers = layer(256, 256, num_layers=2)
+        self.head = torch.nn.Linear(256, CLASSES)
+
+    def forward(self, tokens):
+        states, _ = self.layers(self.embedding(tokens).transpose(0, 1))
+        return self.head(states[-1])
 
 
 class Logits(torch.nn.Module):
@@ -66,6 +84,8 @@ class Logits(torch.nn.Module):
 def make_batch(name: str, batch: int, size: int):
     torch.manual_seed(1)
     labels = torch.randint(0, CLASSES, (batch,))
+    if name in RECURRENT:
+        return {"tokens": torch.randint(0, WORDS, (batch, size))}, labels
     if name in BERT:
         tokens = torch.randint(0, 30000, (batch, size))
         return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}, labels

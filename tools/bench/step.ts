@@ -4,9 +4,10 @@
  *
  *     PYTHON=venv/bin/python node --import tsx tools/bench/step.ts --model resnet18 --batch 16 --size 224 --steps 15
  *
- *     ... --model vit_tiny_16    ... --model bert_mini --size 128    ... --model convnext_tiny
+ *     ... --model vit_tiny_16    ... --model bert_mini --size 128    ... --model convnext_tiny    ... --model lstm --size 64
  *
- * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace of the last steps.
+ * `--recompute` computes activations again instead of keeping them, `--only ours` leaves PyTorch out, `--profile PREFIX`
+ * writes ONNX Runtime's trace of the last steps.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -41,6 +42,7 @@ const { values: options } = parseArgs({
     steps: { type: 'string', default: '15' },
     threads: { type: 'string', default: String(availableParallelism()) },
     only: { type: 'string' },
+    recompute: { type: 'boolean', default: false },
     profile: { type: 'string' },
     worker: { type: 'string' },
   },
@@ -98,6 +100,7 @@ async function work(folder: string): Promise<void> {
       optimizer: { kind: 'sgd', momentum: MOMENTUM, nesterov: false, weightDecay: 0 },
       batchNorm: 'train',
       dropout: false,
+      recompute: options.recompute,
     }),
   )
   // This is done again inside openTrainer: here only to know its share.
@@ -110,7 +113,7 @@ async function work(folder: string): Promise<void> {
   say({ peakMb: peakMb(), build, nodes: lowered.graph.nodes.length } satisfies Ready)
 
   const batch = [...stored.inputs, stored.target].map(tensor => {
-    const name = tensor === stored.target ? training.target.name : tensor.name
+    const name = tensor === stored.target ? training.targets[0]!.name : tensor.name
     return { ...tensor, name, bytes: new Uint8Array(readFileSync(join(folder, `${tensor.name}.bin`))) }
   })
   const feeds = () =>
@@ -158,8 +161,9 @@ async function compare(): Promise<void> {
   const passed = ['--model', model, '--batch', batch, '--size', size, '--threads', threads]
   const sides: Side<Ready, StepResult>[] = []
   const profile = options.profile ? ['--profile', options.profile] : []
+  const recompute = options.recompute ? ['--recompute'] : []
   if (options.only !== 'torch') {
-    const args = ['--import', 'tsx', HERE, '--worker', folder, ...passed, ...profile]
+    const args = ['--import', 'tsx', HERE, '--worker', folder, ...passed, ...profile, ...recompute]
     sides.push(new Side('ours', process.execPath, args))
   }
   if (options.only !== 'ours') {

@@ -7,7 +7,7 @@
  *
  * `--only ours` leaves PyTorch out, `--profile PREFIX` writes ONNX Runtime's trace (tools/bench/trace.ts reads it). A batch
  * is fed at every step, as in training: our side pays for its way from the thread that makes it to the device, PyTorch's
- * side keeps its one batch there. A round should have several chunks: the first of a round is stacked while nothing runs.
+ * side keeps its one batch there. `--precision float16` is mixed precision, to be held against PyTorch's `amp`. A round should have several chunks: the first of a round is stacked while nothing runs.
  */
 
 import { spawnSync } from 'node:child_process'
@@ -48,6 +48,7 @@ const { values: options } = parseArgs({
     steps: { type: 'string', default: '20' },
     threads: { type: 'string', default: '0' },
     only: { type: 'string' },
+    recompute: { type: 'boolean', default: false },
     worker: { type: 'string' },
   },
 })
@@ -93,6 +94,8 @@ async function work(folder: string): Promise<void> {
     optimizer: { kind: 'sgd', momentum: MOMENTUM, nesterov: false, weightDecay: 0 },
     batchNorm: 'train',
     dropout: false,
+    precision: engine.precision === 'float16' ? 'float16' : 'float32',
+    recompute: options.recompute,
   })
   const threads = Number(options.threads)
   const { profile } = options
@@ -109,10 +112,11 @@ async function work(folder: string): Promise<void> {
     const batch = await feed.next()
     return new Map([
       ...described.map((tensor, i) => {
-        const name = tensor === stored.target ? training.target.name : tensor.name
+        const name = tensor === stored.target ? training.targets[0]!.name : tensor.name
         return [name, new Tensor(tensor.dtype, tensor.shape, batch[i]!)] as const
       }),
-      [training.scalarInputs[0]!, Tensor.scalar('float32', LEARNING_RATE)],
+      // The scalars of plain SGD are the same at every step.
+      ...training.scalarsAt(1, LEARNING_RATE),
     ])
   }
   for await (const _line of createInterface({ input: process.stdin })) say(await roundOf(trainer, next))
@@ -159,6 +163,7 @@ async function compare(): Promise<void> {
   const ours = ['--import', 'tsx', HERE, '--worker', folder, ...passed, '--engine', engine]
   if (options.precision) ours.push('--precision', options.precision)
   if (options.profile) ours.push('--profile', options.profile)
+  if (options.recompute) ours.push('--recompute')
   const sides = [new Side<Ready, Round>('ours', process.execPath, ours)]
   for (const precision of only === 'ours' ? [] : ['tf32', 'amp']) {
     const args = [TORCH, 'steps', ...passed, '--precision', precision, '--folder', folder]

@@ -49,7 +49,7 @@ async function openTraining(
   const graph = await prepareTraining(engine, model, {
     batchSize: batch.get('target')!.dims[0]!,
     inputShapes: new Map(shapes),
-    attach: 'output',
+    heads: [{ attach: 'output' }],
   })
   const training = buildProgram(graph, {
     loss: { kind: 'mse' },
@@ -63,7 +63,7 @@ async function openTraining(
   const fed = (tensors: Feeds, lr: number) =>
     new Map([
       ...feeds.map(name => [name, copyOf(tensors.get(name)!)] as const),
-      [training.target.name, copyOf(tensors.get('target')!)] as const,
+      [training.targets[0]!.name, copyOf(tensors.get('target')!)] as const,
       [training.scalarInputs[0]!, Tensor.scalar('float32', lr)] as const,
     ])
   return {

@@ -50,7 +50,8 @@ export const convWeightGradByMatMul: Lowering = ({ op, node, inputs: [x, dy] }) 
   const columns = op.Concat(windowSlices(op, x!, window), 2)
   const matrix = op.Reshape(columns, [n, group, (c / group) * kernel, positions])
   const dyMatrix = op.Transpose(op.Reshape(dy!, [n, group, m / group, positions]), [0, 1, 3, 2])
-  const product = op.ReduceSum(op.MatMul(matrix, dyMatrix), [0], false)
+  const products = op.Cast(op.MatMul(matrix, dyMatrix), node.output(0).dtype)
+  const product = op.ReduceSum(products, [0], false)
   return [op.Reshape(op.Transpose(product, [0, 2, 1]), dw)]
 }
 

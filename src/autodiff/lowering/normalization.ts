@@ -1,6 +1,7 @@
 /** Lowerings of the normalization composites to standard operators. */
 
 import { float } from '../../ir/attribute.ts'
+import type { Builder } from '../../ir/builder.ts'
 import type { Value } from '../../ir/value.ts'
 import { sizeOf } from '../../tensor/shape.ts'
 import { batchAxes, rsqrt, standardize, standardizeGrad, type Standardized } from '../standardize.ts'
@@ -9,20 +10,21 @@ import type { Lowering, LoweringContext } from './lower.ts'
 
 /** Statistics in two passes, then the inference form of BatchNormalization with them: one pass on every engine. */
 export const batchNormTrainByInference: Lowering = ({ op, node, inputs }) => {
-  const [x, scale, bias] = inputs as [Value, Value, Value]
+  const [x, scale, bias, givenMean, givenVariance] = inputs as [Value, Value, Value, Value?, Value?]
+  const statistics =
+    givenMean && givenVariance ? { mean: givenMean, variance: givenVariance } : statisticsOfBatch(op, x)
+  const { mean, variance } = statistics
+  const epsilon = float(node.float('epsilon', 1e-5))
+  const y = op.one('BatchNormalization', [x, scale, bias, mean, variance], { shape: x.shape }, { epsilon })
+  return [y, mean, variance]
+}
+
+function statisticsOfBatch(op: Builder, x: Value): { mean: Value; variance: Value } {
   const axes = batchAxes(x)
   const mean = op.ReduceMean(x, axes)
   const centered = op.Sub(x, mean)
   const variance = op.ReduceMean(op.Mul(centered, centered), axes, false)
-  const channels = op.Reshape(mean, scale.shape)
-  const epsilon = float(node.float('epsilon', 1e-5))
-  const y = op.one(
-    'BatchNormalization',
-    [x, scale, bias, channels, variance],
-    { shape: x.shape },
-    { epsilon },
-  )
-  return [y, channels, variance]
+  return { mean: op.Reshape(mean, [x.shape[1]!]), variance }
 }
 
 /** The formula of the composite, with everything that depends on the channel alone computed on vectors of length C. */

@@ -7,6 +7,7 @@ import { Tensor } from '../../tensor/tensor.ts'
 import { convInputGrad } from '../composites.ts'
 import { windowSlices } from './convolution.ts'
 import type { Lowering, LoweringContext } from './lower.ts'
+import type { Builder } from '../../ir/builder.ts'
 import type { Value } from '../../ir/value.ts'
 
 /**
@@ -17,9 +18,15 @@ export const maxPoolGradByIndices: Lowering = context => {
   const { op, node, inputs } = context
   const [dy, x] = inputs as [Value, Value]
   const indices = op.Reshape(indicesOf(context), [sizeOf(dy.shape)])
-  const zeros = op.full([sizeOf(x.shape)], 0, x.dtype)
-  const flat = op.ScatterElements(zeros, indices, op.Reshape(dy, [sizeOf(dy.shape)]), 0, 'add')
-  return [op.Reshape(flat, node.output(0).shape)]
+  const updates = summable(op, op.Reshape(dy, [sizeOf(dy.shape)]))
+  const zeros = op.full([sizeOf(x.shape)], 0, updates.dtype)
+  const flat = op.ScatterElements(zeros, indices, updates, 0, 'add')
+  return [op.Cast(op.Reshape(flat, node.output(0).shape), x.dtype)]
+}
+
+/** float16 as float32: gradients that meet are added up in it. */
+export function summable(op: Builder, x: Value): Value {
+  return x.dtype === 'float16' ? op.Cast(x, 'float32') : x
 }
 
 /** The Indices of the forward node, or of a second MaxPool where the forward graph has another operator in its place. */

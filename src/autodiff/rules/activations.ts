@@ -132,6 +132,12 @@ const ThresholdedRelu: GradientRule = ({ op, node, dy }) => {
   return [gate(op, op.Greater(x, op.scalarLike(x, node.float('alpha', 1))), dy)]
 }
 
+/** Beyond ±lambd x is only shifted. */
+const Shrink: GradientRule = ({ op, node, dy }) => {
+  const x = node.input(0)
+  return [gate(op, op.Greater(op.Abs(x), op.scalarLike(x, node.float('lambd', 0.5))), dy)]
+}
+
 export const activationRules: RuleTable = {
   Relu: rule(Relu),
   LeakyRelu: rule(LeakyRelu),
@@ -148,4 +154,5 @@ export const activationRules: RuleTable = {
   Mish: rule(Mish),
   Gelu: rule(Gelu),
   ThresholdedRelu: rule(ThresholdedRelu),
+  Shrink: rule(Shrink),
 }

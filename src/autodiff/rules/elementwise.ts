@@ -77,6 +77,13 @@ const extremum: GradientRule = context => {
   return chosen.map((mask, i) => (context.needs(i) ? op.Mul(mask, share) : null))
 }
 
+/** y = a − q b with a whole number q = (a − y) / b: db = −q dy. */
+const Mod: GradientRule = context => {
+  const { op, node, dy } = context
+  const [a, b, y] = [node.input(0), node.input(1), node.output(0)]
+  return [dy, context.needs(1) ? op.Mul(dy, op.Div(op.Sub(y, a), b)) : null]
+}
+
 const Where: GradientRule = context => {
   const { op, node, dy } = context
   const condition = node.input(0)
@@ -105,6 +112,7 @@ export const elementwiseRules: RuleTable = {
     const dx = scale(op, dy, 1 / node.inputs.length)
     return node.inputs.map(() => dx)
   }),
+  Mod: broadcasting(Mod),
   Where: broadcasting(Where),
 
   Neg: rule(({ op, dy }) => [op.Neg(dy)]),

@@ -2,8 +2,9 @@
 
 import type { Builder } from '../../ir/builder.ts'
 import type { Value } from '../../ir/value.ts'
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { sizeOf } from '../../tensor/shape.ts'
-import { broadcasting, type GradientRule, type RuleTable } from '../rule.ts'
+import { broadcasting, expanded, type GradientRule, type RuleTable } from '../rule.ts'
 import { range, scale } from './common.ts'
 
 /** Y = α A' B' + β C, where A' is A or its transpose. */
@@ -44,7 +45,7 @@ const MatMul: GradientRule = context => {
   const batch = node.output(0).shape.slice(0, Math.max(a.rank, b.rank, 2) - 2)
 
   if (b.rank <= 2) {
-    const rows = sizeOf(a.shape) / k
+    const rows = sizeOf(a.shape.slice(0, -1))
     const dy = op.Reshape(context.dy, [rows, n])
     const da = () => op.Reshape(op.Gemm(dy, columnsOf(b), { transB: true }), a.shape)
     const db = () => op.Reshape(op.Gemm(op.Reshape(a, [rows, k]), dy, { transA: true }), b.shape)
@@ -65,4 +66,5 @@ function transposed(op: Builder, x: Value): Value {
 export const linalgRules: RuleTable = {
   Gemm: broadcasting(Gemm),
   MatMul: broadcasting(MatMul),
+  Einsum: expanded(EXPANSIONS.Einsum),
 }

@@ -1,8 +1,9 @@
-/** Gradients of the loss composites. */
+/** Gradients of the losses: of the composites, and of those that the standard has. */
 
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { invariant } from '../../util/errors.ts'
 import { compositeKey } from '../composites.ts'
-import { rule, type GradientRule, type RuleTable } from '../rule.ts'
+import { expanded, rule, type GradientRule, type RuleTable } from '../rule.ts'
 
 /** dlogits = (softmax(logits) · Σ target − target) · dloss; dtarget = −log_prob · dloss. */
 const SoftmaxCrossEntropy: GradientRule = context => {
@@ -30,4 +31,6 @@ const SigmoidCrossEntropy: GradientRule = context => {
 export const lossRules: RuleTable = {
   [compositeKey('SoftmaxCrossEntropy')]: rule(SoftmaxCrossEntropy),
   [compositeKey('SigmoidCrossEntropy')]: rule(SigmoidCrossEntropy),
+  NegativeLogLikelihoodLoss: expanded(EXPANSIONS.NegativeLogLikelihoodLoss),
+  SoftmaxCrossEntropyLoss: expanded(EXPANSIONS.SoftmaxCrossEntropyLoss),
 }

@@ -1,10 +1,11 @@
 /** Gradients of operators that move, copy or drop elements: each is the transpose of a selection. */
 
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { normalizeAxis } from '../../tensor/shape.ts'
 import { UnsupportedError } from '../../util/errors.ts'
 import { constantTensor } from '../context.ts'
-import { broadcasting, rule, type GradientRule, type RuleTable } from '../rule.ts'
-import { range, zerosLike } from './common.ts'
+import { broadcasting, expanded, rule, type GradientRule, type RuleTable } from '../rule.ts'
+import { range } from './common.ts'
 
 /** The output has the input's elements in the same order. Further inputs (shape, axes) have no gradient. */
 const sameElements: GradientRule = ({ op, node, dy }) => [
@@ -47,9 +48,17 @@ const Concat: GradientRule = context => {
   })
 }
 
-const Split: GradientRule = ({ op, node, grads }) => {
-  const axis = normalizeAxis(node.int('axis', 0), node.input(0).rank, node.label)
-  const pieces = node.outputs.map((_, i) => grads[i] ?? zerosLike(op, node.output(i)))
+/** Pieces that nobody needs, absent ones among them, are zeros. */
+const Split: GradientRule = context => {
+  const { op, node, grads } = context
+  const x = node.input(0)
+  const axis = normalizeAxis(node.int('axis', 0), x.rank, node.label)
+  const dim = x.shape[axis]!
+  const even = Math.ceil(dim / node.outputs.length)
+  const sizes = node.inputs[1]
+    ? context.constant(1)
+    : node.outputs.map((_, i) => Math.max(0, Math.min(even, dim - i * even)))
+  const pieces = sizes.map((size, i) => grads[i] ?? op.full(x.shape.with(axis, size), 0, x.dtype))
   return [op.Concat(pieces, axis), null]
 }
 
@@ -98,6 +107,13 @@ const CumSum: GradientRule = ({ op, node, dy }) => {
   return [op.one('CumSum', [dy, node.input(1)], { shape: dy.shape }, attributes), null]
 }
 
+/** The same elements once more in the opposite order. */
+const ReverseSequence: GradientRule = ({ op, node, dy }) => {
+  const [time, batch] = [node.int('time_axis', 0), node.int('batch_axis', 1)]
+  const attributes = { time_axis: time, batch_axis: batch }
+  return [op.one('ReverseSequence', [dy, node.input(1)], { shape: dy.shape }, attributes), null]
+}
+
 export const movementRules: RuleTable = {
   Identity: rule(({ dy }) => [dy]),
   Cast: rule(Cast),
@@ -117,4 +133,6 @@ export const movementRules: RuleTable = {
   DepthToSpace: rule(DepthToSpace),
   SpaceToDepth: rule(SpaceToDepth),
   CumSum: rule(CumSum),
+  ReverseSequence: rule(ReverseSequence),
+  Compress: expanded(EXPANSIONS.Compress),
 }

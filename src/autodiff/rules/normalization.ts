@@ -1,13 +1,15 @@
 /** Gradients of the normalizations. */
 
 import type { Value } from '../../ir/value.ts'
+import { applyAlongAxis, transposed } from '../../ops/axis-matrix.ts'
+import { DEVIATION_EPSILON, lrnTerms, varianceAxes } from '../../ops/expansions/normalization.ts'
 import { normalizeAxis, sizeOf } from '../../tensor/shape.ts'
 import { invariant, UnsupportedError } from '../../util/errors.ts'
 import { batchNormTrainGrad, compositeKey, layerNormGrad } from '../composites.ts'
 import { rule, type GradientRule, type RuleContext, type RuleTable } from '../rule.ts'
 import { rsqrt, standardize, standardizeGrad } from '../standardize.ts'
 import { sumTo } from '../unbroadcast.ts'
-import { range } from './common.ts'
+import { gate, range, scale, shift, sign } from './common.ts'
 
 /**
  * Frozen statistics: y = (x − mean) · r · scale + bias with r = 1 / √(var + epsilon) per channel, so
@@ -119,6 +121,41 @@ const GroupNormalization: GradientRule = context => {
   return groupNormalization(context, groups)
 }
 
+/** y = x / n, n = Σ |x| or √Σ x² along the axis: dx = (dy − dn/dx · Σ dy · y) / n, and 0 where n is 0. */
+const LpNormalization: GradientRule = ({ op, node, dy }) => {
+  const [x, y] = [node.input(0), node.output(0)]
+  const axes = [normalizeAxis(node.int('axis', -1), x.rank, node.label)]
+  const isL1 = node.int('p', 2) === 1
+  const n = isL1 ? op.ReduceSum(op.Abs(x), axes) : op.Sqrt(op.ReduceSum(op.Mul(x, x), axes))
+  const slope = isL1 ? sign(op, x) : y
+  const dx = op.Sub(dy, op.Mul(slope, op.ReduceSum(op.Mul(dy, y), axes)))
+  return [gate(op, op.Greater(n, op.scalarLike(n, 0)), op.Div(dx, n))]
+}
+
+/** A standardization whose epsilon is added to the deviation, so small that it matters to no derivative. */
+const MeanVarianceNormalization: GradientRule = ({ op, node, dy }) => {
+  const [x, y] = [node.input(0), node.output(0)]
+  const axes = varianceAxes(node)
+  const centered = op.Sub(x, op.ReduceMean(x, axes))
+  const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes))
+  const rstd = op.Reciprocal(op.Add(deviation, op.scalarLike(x, DEVIATION_EPSILON)))
+  return [standardizeGrad(op, dy, { xhat: y, rstd }, axes)]
+}
+
+/**
+ * y = x · d^−β with d = bias + α/n · Σ x² over neighbouring channels:
+ * dx = dy · d^−β − 2β · α/n · x · Σ (dy · y / d), the sum over the channels whose window holds x's.
+ */
+const LRN: GradientRule = ({ op, node, dy }) => {
+  const [x, y] = [node.input(0), node.output(0)]
+  const { alpha, beta, bias, window } = lrnTerms(node)
+  const sums = applyAlongAxis(op, op.Mul(x, x), 1, window)
+  const d = shift(op, scale(op, sums, alpha), bias)
+  const through = applyAlongAxis(op, op.Div(op.Mul(dy, y), d), 1, transposed(window))
+  const direct = op.Mul(dy, op.Pow(d, op.scalarLike(d, -beta)))
+  return [op.Sub(direct, op.Mul(x, scale(op, through, 2 * alpha * beta)))]
+}
+
 export const normalizationRules: RuleTable = {
   BatchNormalization: rule(BatchNormalization),
   [compositeKey('BatchNormTrain')]: rule(BatchNormTrain),
@@ -126,4 +163,7 @@ export const normalizationRules: RuleTable = {
   RMSNormalization: rule(RMSNormalization),
   InstanceNormalization: rule(InstanceNormalization),
   GroupNormalization: rule(GroupNormalization),
+  LpNormalization: rule(LpNormalization),
+  MeanVarianceNormalization: rule(MeanVarianceNormalization),
+  LRN: rule(LRN),
 }

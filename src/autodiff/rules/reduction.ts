@@ -25,10 +25,9 @@ function reduction(gradient: (reduced: Reduced) => Value): RuleEntry {
     const x = node.input(0)
     const none = node.inputs.slice(1).map(() => null)
     const given = node.inputs[1] ? context.constant(1) : []
-    // Without axes all are reduced, or none (the operator is the identity) if the attribute says so.
-    if (given.length === 0 && node.int('noop_with_empty_axes', 0) !== 0) return [context.dy, ...none]
-    const axes =
-      given.length === 0 ? range(x.rank) : given.map(axis => normalizeAxis(axis, x.rank, node.label))
+    // Without axes all are reduced, or none if the attribute says so: then every element is a group of its own.
+    const all = node.int('noop_with_empty_axes', 0) === 0 ? range(x.rank) : []
+    const axes = given.length === 0 ? all : given.map(axis => normalizeAxis(axis, x.rank, node.label))
     const kept = keepShape(x.shape, axes)
     const y = node.output(0)
     const dx = gradient({
@@ -53,11 +52,24 @@ const extremum = reduction(({ op, x, y, dy, axes }) => {
   return op.Mul(chosen, op.Div(dy, op.ReduceSum(chosen, axes)))
 })
 
+/**
+ * The product of the other elements. With p, the product of what is not zero: p / x where there are no zeros, p at the only
+ * zero, and 0 elsewhere.
+ */
+const product = reduction(({ op, x, dy, axes }) => {
+  const zero = op.Equal(x, op.scalarLike(x, 0))
+  const isZero = op.Cast(zero, x.dtype)
+  const nonzero = op.Where(zero, op.scalarLike(x, 1), x)
+  const others = op.Div(op.Mul(dy, op.ReduceProd(nonzero, axes)), nonzero)
+  return gate(op, op.Equal(op.ReduceSum(isZero, axes), isZero), others)
+})
+
 export const reductionRules: RuleTable = {
   ReduceSum: reduction(({ dy }) => dy),
   ReduceMean: reduction(({ op, dy, count }) => scale(op, dy, 1 / count)),
   ReduceMax: extremum,
   ReduceMin: extremum,
+  ReduceProd: product,
   ReduceSumSquare: reduction(({ op, x, dy }) => op.Mul(x, scale(op, dy, 2))),
   ReduceL1: reduction(({ op, x, dy }) => op.Mul(sign(op, x), dy)),
   // x / y, and 0 where the norm is 0

@@ -1,18 +1,15 @@
-/** Gradient of Resize, nearest and linear: the transposed interpolation matrix along each resized axis. */
+/** Gradient of Resize in every mode: the transposed interpolation matrix along each resized axis. */
 
-import { applyAlongAxis, transposed } from '../../ops/axis-matrix.ts'
+import { applyAlongAxes, transposed } from '../../ops/axis-matrix.ts'
 import { resizeMatrices } from '../../ops/resize.ts'
 import { rule, type GradientRule, type RuleContext, type RuleTable } from '../rule.ts'
 
-/** y = (M₀ ⊗ M₁ ⊗ ...) x, so dx = (M₀' ⊗ M₁' ⊗ ...) dy; the smallest axis first, so that later products are smaller. */
+/** y = (M₀ ⊗ M₁ ⊗ ...) x, so dx = (M₀' ⊗ M₁' ⊗ ...) dy. */
 const Resize: GradientRule = context => {
   const { op, node, dy } = context
   const [roi, scales, sizes] = [1, 2, 3].map(index => optional(context, index))
   const matrices = resizeMatrices(node, { roi: roi!, scales: scales!, sizes: sizes! })
-  const order = matrices.map((matrix, axis) => ({ axis, ratio: matrix.columns / matrix.rows }))
-  order.sort((a, b) => a.ratio - b.ratio)
-  let dx = dy
-  for (const { axis } of order) dx = applyAlongAxis(op, dx, axis, transposed(matrices[axis]!))
+  const dx = applyAlongAxes(op, dy, matrices.map(transposed))
   return node.inputs.map((_, i) => (i === 0 ? dx : null))
 }
 

@@ -10,6 +10,7 @@ const TITLES: Readonly<Record<string, string>> = {
   start: 'Before training',
   last: 'Last weights',
   best: 'Best snapshot',
+  ema: 'Moving average',
   swa: 'SWA average',
 }
 

@@ -27,6 +27,14 @@ export function builder(yargs: Argv): Argv {
       'longer, SWA in the last quarter',
     )
     .example(
+      '$0 finetune vit.onnx --data train --optimizer adamw --layer-decay 0.75 --head-only 1ep --clip-norm 1',
+      'a transformer: a new head first, early layers slowly',
+    )
+    .example(
+      '$0 finetune model.onnx --data train --batch-size 16 --accumulate 8 --ema 0.999',
+      'steps of 128 samples; a moving average as one more candidate',
+    )
+    .example(
       '$0 finetune model.onnx --data train --swa-schedule cyclic --cycle 2ep --swa-lr 0.001',
       "the paper's cyclic schedule",
     )
@@ -34,7 +42,7 @@ export function builder(yargs: Argv): Argv {
 
 export async function handler(args: CommonArguments & FinetuneArguments): Promise<void> {
   const options = finetuneOptions(args)
-  const asked = askedEngine(args, AUTO)
+  const asked = askedEngine(args, AUTO, true)
   await runCommand(args, async ({ terminal, signal }) => {
     const { finetune, planRun } = await import('../../train/finetune.ts')
     if (args.dryRun) {
@@ -104,6 +112,7 @@ const TITLES = {
   start: 'before training',
   last: 'last weights',
   best: 'best snapshot',
+  ema: 'moving average',
   swa: 'SWA average',
 } as const
 

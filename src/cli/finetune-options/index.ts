@@ -17,19 +17,30 @@ import {
   type EngineArguments,
   type WeightArguments,
 } from '../options.ts'
-import { AUGMENT_OPTIONS, augmentOf, type AugmentArguments } from './augment.ts'
+import { AUGMENT_OPTIONS, augmentOf, mixOf, type AugmentArguments } from './augment.ts'
 import { TRAINING_DATA_OPTIONS, type TrainingDataArguments } from './data.ts'
-import { OBJECTIVE_OPTIONS, type ObjectiveArguments } from './objective.ts'
+import { GROUP_OPTIONS, groupsOf, type GroupArguments } from './groups.ts'
+import { HEAD_OPTIONS, headOf, type HeadArguments } from './head.ts'
+import { OBJECTIVE_OPTIONS, objectiveOf, type ObjectiveArguments } from './objective.ts'
 import { RUN_OPTIONS, type RunArguments } from './run.ts'
-import { SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
-import { baseOf, learningRateOf, optimizerOf, TRAINING_OPTIONS, type TrainingArguments } from './training.ts'
+import { comparisonOf, SWA_OPTIONS, swaOf, type SwaArguments } from './swa.ts'
+import {
+  baseOf,
+  gradientsOf,
+  learningRateOf,
+  optimizerOf,
+  TRAINING_OPTIONS,
+  type TrainingArguments,
+} from './training.ts'
 
 export const FINETUNE_OPTIONS = {
   ...TRAINING_DATA_OPTIONS,
   ...AUGMENT_OPTIONS,
   ...TRAINING_OPTIONS,
   ...OBJECTIVE_OPTIONS,
+  ...HEAD_OPTIONS,
   ...WEIGHT_OPTIONS,
+  ...GROUP_OPTIONS,
   ...SWA_OPTIONS,
   ...RUN_OPTIONS,
   ...TRAINING_ENGINE_OPTIONS,
@@ -44,8 +55,10 @@ export interface FinetuneArguments
     AugmentArguments,
     TrainingArguments,
     ObjectiveArguments,
+    HeadArguments,
     SwaArguments,
     WeightArguments,
+    GroupArguments,
     RunArguments,
     Omit<EngineArguments, 'batchSize'> {
   readonly model: string
@@ -53,12 +66,14 @@ export interface FinetuneArguments
 }
 
 export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
-  const { model, data, val, output, threads } = args
+  const { model, data, val, threads } = args
+  const { settings: objective, lossGraph } = objectiveOf(args)
   return {
     model,
     data,
     dataOptions: dataOptions(args),
     augment: augmentOf(args),
+    ...headOf(args),
     run: args.run ?? join('runs', basename(model).replace(/\.onnx$/, '')),
     epochs: inRange('--epochs', args.epochs, 0, Infinity),
     batchSize: whole('--batch-size', args.batchSize),
@@ -66,18 +81,19 @@ export function finetuneOptions(args: FinetuneArguments): FinetuneOptions {
     schedule: scheduleOf(args),
     settings: {
       optimizer: optimizerOf(args),
-      loss: args.loss,
-      labelSmoothing: args.labelSmoothing,
-      ignoreIndex: args.ignoreIndex,
+      ...gradientsOf(args),
+      ...groupsOf(args),
+      ...comparisonOf(args),
+      ...objective,
       batchNorm: args.bn,
       bnMode: args.bnMode,
       dropout: args.dropout,
-      select: args.select,
+      ...given({ recompute: args.recompute || undefined }),
       patterns: weightPatterns(args),
-      ...given({ output }),
+      ...given({ mix: mixOf(args) }),
     },
     evalEvery: args.evalEvery,
-    ...given({ val, threads: threads === undefined ? undefined : whole('--threads', threads) }),
+    ...given({ val, lossGraph, threads: threads === undefined ? undefined : whole('--threads', threads) }),
   }
 }
 

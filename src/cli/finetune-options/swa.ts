@@ -3,7 +3,9 @@
 import type { Options } from 'yargs'
 import type { Select } from '../../train/options.ts'
 import type { SwaRateSpec, SwaSpec } from '../../train/schedules.ts'
-import { given } from '../options.ts'
+import type { TrainingSettings } from '../../train/training-settings.ts'
+import { UsageError } from '../../util/errors.ts'
+import { given, whole } from '../options.ts'
 
 export const SWA_OPTIONS = {
   'swa-start': { type: 'string', default: '0.6dur', group: 'SWA:', describe: 'when the SWA phase begins' },
@@ -40,11 +42,37 @@ export const SWA_OPTIONS = {
     group: 'SWA:',
     describe: 'count snapshots from swa-start, or from the end of the anneal',
   },
+  ema: {
+    type: 'number',
+    group: 'SWA:',
+    describe:
+      'keep an exponential moving average of the weights with this decay, such as 0.999: one more candidate',
+  },
+  'ema-warmup': {
+    type: 'boolean',
+    default: false,
+    group: 'SWA:',
+    describe: 'let the decay of --ema rise from 0, so that it suits short runs',
+  },
+  metric: {
+    type: 'string',
+    default: 'auto',
+    group: 'SWA:',
+    describe:
+      'what is better: top1, loss, or any other metric that is measured (auto: accuracy where there is one, else the loss)',
+  },
+  patience: {
+    type: 'number',
+    group: 'SWA:',
+    describe:
+      'early stopping: after so many validations without improvement the SWA phase begins at once and the run ends as much earlier',
+  },
   select: {
-    choices: ['swa', 'best', 'gate'] as const,
+    choices: ['swa', 'ema', 'best', 'gate'] as const,
     default: 'swa' as const,
     group: 'SWA:',
-    describe: 'deliver the average; what validates best; the average unless something beats it',
+    describe:
+      'deliver the average; the moving average; what validates best; the average unless something beats it',
   },
 } as const satisfies Record<string, Options>
 
@@ -58,6 +86,23 @@ export interface SwaArguments {
   readonly snapshotEvery?: string
   readonly averageFrom: 'start' | 'anneal'
   readonly select: Select
+  readonly ema?: number
+  readonly emaWarmup: boolean
+  readonly metric: string
+  readonly patience?: number
+}
+
+/** What is kept beside the snapshots, and how models are compared. */
+export function comparisonOf(
+  args: SwaArguments,
+): Pick<TrainingSettings, 'ema' | 'metric' | 'patience'> & { select: Select } {
+  const { ema, emaWarmup: warmup, metric, patience, select } = args
+  if (ema === undefined && warmup) throw new UsageError('--ema-warmup: expected together with --ema')
+  return {
+    ...{ select, metric },
+    ema: ema === undefined ? null : { decay: ema, warmup },
+    patience: patience === undefined ? null : whole('--patience', patience),
+  }
 }
 
 /** The phase of a run that trains at the rate `lr` before it. */

@@ -2,7 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { lowerComposites } from '../../autodiff/lowering/index.ts'
-import type { Engine, SessionOptions } from '../engine.ts'
+import type { Engine, Precision, SessionOptions } from '../engine.ts'
 import { openRunner, openTrainer } from '../ort/session.ts'
 import { serializeLowered, type Lowered, type Program } from '../program.ts'
 import { CPU_CAPABILITIES } from './capabilities.ts'
@@ -12,6 +12,8 @@ import { CPU_LOWERINGS } from './lowering/index.ts'
 
 const PROVIDERS = ['cpu']
 
+export type CpuPrecision = Exclude<Precision, 'tf32'>
+
 /**
  * Measured on ResNet-18 (224x224, batch 16). `all` would turn convolutions into a blocked layout and back, 3 to 10 %
  * slower; `basic` would leave out the fusions of Transpose into MatMul and of Relu into Conv. With memory patterns the
@@ -19,7 +21,11 @@ const PROVIDERS = ['cpu']
  */
 const TRAINER_OPTIONS: SessionOptions = { optimization: 'extended', memoryPattern: false }
 
-export function cpuEngine(): Engine {
+const SLOW =
+  'cpu: float16 is computed in float32 with roundings between, slower than float32: it shows how accurate mixed precision is'
+
+/** `precision` float16 is that of training programs, whose roundings it reproduces; it does not make them faster. */
+export function cpuEngine(precision: CpuPrecision = 'float32'): Engine {
   const withThreads = (options: SessionOptions = {}): SessionOptions => ({
     threads: availableParallelism(),
     ...options,
@@ -28,6 +34,7 @@ export function cpuEngine(): Engine {
     name: 'cpu',
     description: 'ONNX Runtime, CPU execution provider',
     capabilities: CPU_CAPABILITIES,
+    precision,
     lower: lowerForCpu,
     openRunner: (model, options) => openRunner(model, PROVIDERS, withThreads(options)),
     async openTrainer(program, options) {
@@ -35,6 +42,7 @@ export function cpuEngine(): Engine {
         providers: PROVIDERS,
         options: withThreads({ ...TRAINER_OPTIONS, ...options }),
         stepper: 'alternating',
+        notes: precision === 'float16' ? [SLOW] : [],
       })
     },
   }

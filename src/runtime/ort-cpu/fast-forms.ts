@@ -1,10 +1,12 @@
-/** Nodes in forms that the CPU provider runs on all threads. */
+/** Nodes in forms that the CPU provider runs on all threads, and rightly so. */
 
 import { float } from '../../ir/attribute.ts'
-import type { Builder } from '../../ir/builder.ts'
+import { flatPositions } from '../../autodiff/rules/indexing.ts'
+import type { Builder, ScatterReduction } from '../../ir/builder.ts'
 import type { Graph } from '../../ir/graph.ts'
 import { ONNX_DOMAIN } from '../../ir/node.ts'
 import type { Value } from '../../ir/value.ts'
+import { sizeOf } from '../../tensor/shape.ts'
 import { replaceNodes, type NodeForm, type NodeForms } from '../../passes/index.ts'
 
 /**
@@ -54,7 +56,33 @@ const relu6Gate: NodeForm = (op, node) => {
 const sumOfTwo: NodeForm = (op, node) =>
   node.inputs.length === 2 ? op.Add(node.input(0), node.input(1)) : null
 
-const FAST_FORMS: NodeForms = { Where: [reluGate, relu6Gate], Sum: [sumOfTwo] }
+/**
+ * Rows that meet are reduced by ScatterElements: the kernel of ScatterND does it on several threads without locks, and then
+ * loses some of them.
+ */
+const scatterRows: NodeForm = (op, node) => {
+  const reduction = node.string('reduction', 'none')
+  if (reduction === 'none') return null
+  const [data, indices, updates] = [node.input(0), node.input(1), node.input(2)]
+  const depth = indices.shape.at(-1)!
+  const [dims, row] = [data.shape.slice(0, depth), data.shape.slice(depth)]
+  const [count, inner] = [sizeOf(indices.shape.slice(0, -1)), sizeOf(row)]
+  const positions = flatPositions(op, op.Reshape(indices, [count, depth]), dims)
+  const scattered = op.ScatterElements(
+    op.Reshape(data, [sizeOf(dims), inner]),
+    op.Expand(positions, [count, inner]),
+    op.Reshape(updates, [count, inner]),
+    0,
+    reduction as ScatterReduction,
+  )
+  return op.Reshape(scattered, data.shape)
+}
+
+const FAST_FORMS: NodeForms = {
+  Where: [reluGate, relu6Gate],
+  Sum: [sumOfTwo],
+  ScatterND: [scatterRows],
+}
 
 /** Replaces nodes of a lowered graph. */
 export function toFastForms(graph: Graph): void {

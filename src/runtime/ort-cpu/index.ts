@@ -16,5 +16,5 @@ export const cpu: EngineEntry = {
       accelerated: false,
     }
   },
-  open: () => Promise.resolve(cpuEngine()),
+  open: ({ precision }) => Promise.resolve(cpuEngine(precision === 'float16' ? precision : 'float32')),
 }

@@ -16,6 +16,16 @@ OptionalHasElement QLinearConv QLinearMatMul RegexFullMatch STFT Sinh SplitToSeq
 StringSplit Tan TfIdfVectorizer Unique`),
 )
 
+/** Operators with a float16 kernel, of those that a mixed-precision program can hold. */
+const HALF_KERNELS: ReadonlySet<string> = new Set(
+  operatorNames(`Abs Add AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose DepthToSpace Div Einsum Elu
+Equal Erf Exp Expand Flatten Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual
+HardSigmoid HardSwish Identity If InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop
+MatMul Max MaxPool Min Mul Neg PRelu Pad Pow Reciprocal ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape Resize
+ScatterElements ScatterND Selu Shape Sigmoid Sign Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum
+Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where`),
+)
+
 export const CUDA_CAPABILITIES: Capabilities = {
   operators: new Set([...CPU_CAPABILITIES.operators].filter(name => !WITHOUT_KERNEL.has(name))),
   dtypes: new Set(['float32', 'float64', 'float16', 'int32', 'int64', 'uint8', 'int8', 'bool']),
@@ -74,7 +84,13 @@ function reasonOf(node: Node): string | null {
   if (!CUDA_CAPABILITIES.operators.has(key)) return 'the provider has no kernel for the operator'
   const strange = [...node.inputs, ...node.outputs].find(value => value && !isComputable(value))
   if (strange) return `the provider does not compute with ${strange.toString()}`
+  const isHalf = [...node.inputs, ...node.outputs].some(value => value && halfTyped(value))
+  if (isHalf && !HALF_KERNELS.has(key)) return 'the provider has no kernel for the operator in float16'
   return REFUSALS[node.opType]?.(node) ?? null
+}
+
+function halfTyped({ type }: Value): boolean {
+  return type?.kind === 'tensor' && type.dtype === 'float16'
 }
 
 function isComputable({ type }: Value): boolean {

@@ -16,8 +16,7 @@ export const cuda: EngineEntry = {
     const obstacle = obstacleOn(machine)
     if (obstacle !== null) return missing(obstacle, cureFor(obstacle, machine))
     try {
-      // A precision that there is not is an error of the caller's, which opening the engine reports.
-      const engine = cudaEngine({ device, precision: precision === 'tf32' ? 'tf32' : 'float32' })
+      const engine = cudaEngine({ device, precision: precision ?? 'float32' })
       const { problem } = await tryRunner(model => engine.openRunner(model))
       if (problem !== null) {
         const reason = problem.endsWith(NOT_LOADED) ? linkerMessage() : null

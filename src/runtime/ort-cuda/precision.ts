@@ -5,7 +5,7 @@
  */
 
 import { isMainThread } from 'node:worker_threads'
-import { EnvironmentError, UnsupportedError } from '../../util/errors.ts'
+import { EnvironmentError } from '../../util/errors.ts'
 import type { Precision } from '../engine.ts'
 
 const VARIABLE = 'NVIDIA_TF32_OVERRIDE'
@@ -17,9 +17,11 @@ const VARIABLE = 'NVIDIA_TF32_OVERRIDE'
  * contract promises (1e-4; TF32 rounds each operand by up to 5e-4), and a model's accuracy does not depend on where it was
  * trained. Who wants the speed asks for tf32.
  */
-const OVERRIDE: Readonly<Record<Exclude<Precision, 'float16'>, string | undefined>> = {
+const OVERRIDE: Readonly<Record<Precision, string | undefined>> = {
   float32: '0',
   tf32: undefined,
+  // What is left in float32 is so for its digits.
+  float16: '0',
 }
 
 /** What this process's CUDA libraries were told before they were loaded. */
@@ -27,11 +29,6 @@ let settled: Precision | null = null
 
 /** Makes a precision the process's. Must come before the first session on CUDA; later it can only be confirmed. */
 export function settlePrecision(precision: Precision): void {
-  if (precision === 'float16') {
-    throw new UnsupportedError('cuda: training in float16 is not supported, expected float32 or tf32', {
-      cure: 'use tf32, which has the range of float32 and runs on the same tensor cores',
-    })
-  }
   if (settled !== null && settled !== precision) {
     throw new EnvironmentError(`cuda: this process computes in ${settled} already, expected ${precision}`, {
       cure: `NVIDIA's libraries settle this once a process: start another for ${precision}`,

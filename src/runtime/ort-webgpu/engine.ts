@@ -1,7 +1,7 @@
 /** ONNX Runtime's WebGPU execution provider in Node: the state stays on the device from step to step. */
 
 import type { Graph } from '../../ir/graph.ts'
-import type { Engine, SessionOptions } from '../engine.ts'
+import type { Engine, Precision, SessionOptions } from '../engine.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
 import { Lane } from '../ort/lane.ts'
 import type { ProviderSpec } from '../ort/messages.ts'
@@ -22,11 +22,15 @@ const PROVIDER = 'WebGpuExecutionProvider'
  */
 const DEVICE = new Lane()
 
-export function webgpuEngine(): Engine {
+/** float16 needs an adapter that has shader-f16. */
+export type WebgpuPrecision = Exclude<Precision, 'tf32'>
+
+export function webgpuEngine(precision: WebgpuPrecision = 'float32'): Engine {
   return {
     name: 'webgpu',
     description: 'ONNX Runtime, WebGPU execution provider',
     capabilities: WEBGPU_CAPABILITIES,
+    precision,
     observer: cpuEngine(),
     lower: lowerForWebgpu,
     openRunner: (model, options = {}) => openRunner(model, [NAME], options, DEVICE),

@@ -17,7 +17,7 @@ type Bound = Record<string, Ort.Tensor>
 
 /** One of the two roles of the buffers. */
 interface Side {
-  readonly buffers: readonly Float32Array[]
+  readonly buffers: Float32Array[]
   /** Tensors over the buffers, by graph input and by graph output. */
   readonly inputs: Bound
   readonly outputs: Bound
@@ -25,12 +25,14 @@ interface Side {
 
 /** The two buffers of each state vector. */
 export class AlternatingState {
+  readonly #ort: OrtModule
   readonly #vectors: readonly StateVector[]
   #current: Side
   #next: Side
   readonly #written = new Set<string>()
 
   constructor(ort: OrtModule, vectors: readonly StateVector[]) {
+    this.#ort = ort
     this.#vectors = vectors
     this.#current = side(ort, vectors)
     this.#next = side(ort, vectors)
@@ -58,13 +60,14 @@ export class AlternatingState {
   write(feeds: WireFeeds): void {
     for (const [name, wire] of feeds) {
       const index = this.#vectors.findIndex(vector => vector.name === name)
-      const buffer = this.#current.buffers[index]
+      const vector = this.#vectors[index]
       const given = fromWire(wire).view() as Float32Array
       invariant(
-        buffer?.length === given.length,
-        `state ${name} takes ${buffer?.length ?? 0} values, got ${given.length}`,
+        vector?.length === given.length,
+        `state ${name} takes ${vector?.length ?? 0} values, got ${given.length}`,
       )
-      buffer.set(given)
+      // What was handed over becomes the buffer: a large state is not in memory once more.
+      bind(this.#ort, this.#current, index, vector, given)
       this.#written.add(name)
     }
   }
@@ -126,15 +129,19 @@ export class AlternatingStepper implements Stepper {
 }
 
 function side(ort: OrtModule, vectors: readonly StateVector[]): Side {
-  const buffers = vectors.map(({ length }) => new Float32Array(length))
-  const inputs: Bound = {}
-  const outputs: Bound = {}
-  vectors.forEach(({ parts }, i) => {
-    for (const { input, output, offset, shape } of parts) {
-      const view = buffers[i]!.subarray(offset, offset + sizeOf(shape))
-      inputs[input] = new ort.Tensor('float32', view, shape)
-      outputs[output] = new ort.Tensor('float32', view, shape)
-    }
+  const made: Side = { buffers: [], inputs: {}, outputs: {} }
+  vectors.forEach((vector, i) => {
+    bind(ort, made, i, vector, new Float32Array(vector.length))
   })
-  return { buffers, inputs, outputs }
+  return made
+}
+
+/** Makes a buffer that of a vector. */
+function bind(ort: OrtModule, side: Side, index: number, { parts }: StateVector, buffer: Float32Array): void {
+  side.buffers[index] = buffer
+  for (const { input, output, offset, shape } of parts) {
+    const view = buffer.subarray(offset, offset + sizeOf(shape))
+    side.inputs[input] = new ort.Tensor('float32', view, shape)
+    side.outputs[output] = new ort.Tensor('float32', view, shape)
+  }
 }

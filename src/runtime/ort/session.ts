@@ -122,13 +122,15 @@ export interface TrainerSetup {
   readonly deviceOutputs?: readonly string[]
   /** Says after the first steps where the nodes ran. */
   readonly placement?: PlacementCheck
+  /** What was known before the session was opened. */
+  readonly notes?: readonly string[]
 }
 
 /** Opens a lowered, serialized training program; its state must be written before the first step. */
 export async function openTrainer(
   program: Program,
   model: Uint8Array,
-  { providers, options, stepper, lane, deviceOutputs = [], placement }: TrainerSetup,
+  { providers, options, stepper, lane, deviceOutputs = [], placement, notes = [] }: TrainerSetup,
 ): Promise<Trainer> {
   const thread = new SessionThread(lane)
   const close = async () => {
@@ -146,7 +148,7 @@ export async function openTrainer(
   return {
     chunk: 1,
     get notes() {
-      return placement?.notes ?? []
+      return [...notes, ...(placement?.notes ?? [])]
     },
     get traffic() {
       return traffic
@@ -163,7 +165,8 @@ export async function openTrainer(
       return unwire(await thread.request('readState', null))
     },
     async writeState(state) {
-      await thread.request('writeState', { state: wire(state) })
+      const wired = wire(state)
+      await thread.request('writeState', { state: wired }, transferables(wired))
     },
     close,
   }

@@ -1,8 +1,11 @@
 /** Records a graph as kernel calls, node by node, while the calls run for the first time. */
 
+import { Builder } from '../../ir/builder.ts'
 import type { Graph } from '../../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../../ir/node.ts'
 import type { Value } from '../../ir/value.ts'
+import type { Expansion } from '../../ops/expansion.ts'
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import type { DType } from '../../tensor/dtype.ts'
 import { invariant, UnsupportedError } from '../../util/errors.ts'
 import { tfDTypeOf, toTfArray } from './elements.ts'
@@ -56,6 +59,9 @@ export async function compile(
   }
 }
 
+/** Operators that are written out where they have no writer. */
+const WRITTEN_OUT: ReadonlyMap<string, Expansion> = new Map(Object.entries(EXPANSIONS))
+
 /** The inputs of Slice that may lie beyond the axis. */
 const BOUNDS: readonly number[] = [1, 2]
 
@@ -99,6 +105,8 @@ class Recorder {
   async write(node: Node): Promise<void> {
     const key = node.domain === ONNX_DOMAIN ? node.opType : `${node.domain}.${node.opType}`
     const row = WRITERS[key]
+    const expand = WRITTEN_OUT.get(key)
+    if (expand && !row) return this.#writeExpanded(node, expand)
     if (!row) {
       throw new UnsupportedError(`${node.label}: the tfjs engine has no kernels for this operator`, {
         cure: 'use --engine cpu',
@@ -125,6 +133,33 @@ class Recorder {
     // Forms that were made of the inputs stay with them.
     for (const value of inputs) if (value) this.#holders.hold(value)
     this.#holders.sweep()
+    for (const value of node.inputs) if (value) this.#drop(value)
+  }
+
+  /** Writes the nodes that an operator without a writer is made of; Identity nodes stand for its outputs. */
+  async #writeExpanded(node: Node, expand: Expansion): Promise<void> {
+    for (const value of node.inputs) {
+      if (!value) continue
+      const { dtype, shape } = this.#held(value, node)
+      value.type = { kind: 'tensor', dtype, shape }
+    }
+    const op = new Builder()
+    const results = op.within(node.name || node.opType, () =>
+      [expand(op, node)].flat().map(value => value && op.Identity(value)),
+    )
+    for (const { inputs } of op.nodes) for (const value of inputs) if (value) this.#count(value)
+    const asked = node.outputs.map(output => (output ? (this.#reads.get(output) ?? 0) : 0))
+    results.forEach((result, i) => {
+      if (result && asked[i]) this.#count(result)
+    })
+    for (const written of op.nodes) await this.write(written)
+    node.outputs.forEach((output, i) => {
+      if (!output || !asked[i]) return
+      const held = this.#values.get(results[i]!)!
+      output.type = { kind: 'tensor', dtype: held.dtype, shape: held.shape }
+      this.#values.delete(results[i]!)
+      this.#values.set(output, held)
+    })
     for (const value of node.inputs) if (value) this.#drop(value)
   }
 

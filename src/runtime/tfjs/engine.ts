@@ -6,6 +6,7 @@
 import { isComposite } from '../../autodiff/composites.ts'
 import { lowerComposites } from '../../autodiff/lowering/index.ts'
 import { ints } from '../../ir/attribute.ts'
+import { FUSIONS, RECURRENT_STEPS, replaceNodes } from '../../passes/index.ts'
 import type { Engine, Runner, Traffic, Trainer } from '../engine.ts'
 import { transferables } from '../ort/messages.ts'
 import { serializeLowered, type Lowered, type Program } from '../program.ts'
@@ -48,6 +49,7 @@ export function tfjsEngine(channel: () => TfjsChannel, loaded: Loaded, observer?
 /** The program with those composites left in it that the backend's kernels compute. */
 export function lowerForTfjs(program: Program, backend: Backend): Lowered {
   const graph = lowerComposites(program.graph, tfjsLowerings(backend))
+  replaceNodes(graph, { ...FUSIONS, ...RECURRENT_STEPS })
   // A serialized graph does not keep the shapes of what its nodes give; gradients by an input need them.
   for (const node of graph.nodes) {
     if (isComposite(node)) node.attributes.set(RESULT_SHAPE, ints(node.output(0).shape))

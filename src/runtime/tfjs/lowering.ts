@@ -79,5 +79,7 @@ export function tfjsLowerings({ name, kernels }: Backend): CompositeLowerings {
       window => (hasDilation(window) ? undefined : AVERAGE[window.length]),
       COMPOSITE_LOWERINGS.AveragePoolGrad,
     ),
+    // Nodes run in the order of the graph, and equal ones stay apart.
+    After: ({ inputs }) => [inputs[0]!],
   }
 }

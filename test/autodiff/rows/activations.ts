@@ -35,6 +35,13 @@ const FLOAT32: readonly GradRow[] = [
   { op: 'PRelu', inputs: [shape, [3, 1]], kinks: [0] },
   { op: 'PRelu', inputs: [shape, shape], kinks: [0] },
   { op: 'ThresholdedRelu', inputs: [shape], kinks: [1] },
+  { op: 'Shrink', inputs: [shape], kinks: [-0.5, 0.5] },
+  {
+    op: 'Shrink',
+    attributes: { lambd: float(0.8), bias: float(0.8) },
+    inputs: [shape],
+    kinks: [-0.8, 0.8],
+  },
 ]
 
 export const activationRows: readonly GradRow[] = [

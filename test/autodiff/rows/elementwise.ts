@@ -46,6 +46,27 @@ export const elementwiseRows: readonly GradRow[] = [
   })),
   { op: 'Pow', inputs: [{ shape: [2, 3], domain: [-2, -0.5] }, exponent(2, 3, -2)] },
   { op: 'Pow', inputs: [[2, 2], { shape: [2], dtype: 'int64', values: [3, 2], constant: true }] },
+  // Quotients between whole numbers: 2 < |a / b| < 3.
+  ...[
+    [
+      [2, 3],
+      [2, 3],
+    ],
+    [[2, 3], []],
+    [
+      [2, 1],
+      [1, 3],
+    ],
+  ].flatMap(([a, b]) =>
+    [1, -1].map((sign): GradRow => ({
+      op: 'Mod',
+      attributes: { fmod: 1 },
+      inputs: [
+        { shape: a!, domain: sign > 0 ? [2.2, 2.6] : [-2.6, -2.2] },
+        { shape: b!, domain: [0.9, 1.05] },
+      ],
+    })),
+  ),
   { op: 'Where', inputs: [condition([2, 3], 1, 0, 0, 1, 1, 0), [2, 3], [2, 3]] },
   { op: 'Where', inputs: [condition([2, 1], 1, 0), [3], [2, 3]] },
   { op: 'Where', inputs: [condition([2, 1, 3], 1, 0, 1, 0, 1, 0), [4, 1], []] },

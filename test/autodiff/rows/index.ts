@@ -4,14 +4,18 @@ import type { GradRow } from '../../support/grad-row.ts'
 import { activationRows } from './activations.ts'
 import { convolutionRows } from './convolution.ts'
 import { elementwiseRows } from './elementwise.ts'
+import { fusedRows } from './fused.ts'
 import { indexingRows } from './indexing.ts'
 import { linalgRows } from './linalg.ts'
 import { lossRows } from './loss.ts'
 import { movementRows } from './movement.ts'
 import { normalizationRows } from './normalization.ts'
 import { poolingRows } from './pooling.ts'
+import { recurrentRows } from './recurrent.ts'
 import { reductionRows } from './reduction.ts'
 import { resizeRows } from './resize.ts'
+import { samplingRows } from './sampling.ts'
+import { scatteringRows } from './scattering.ts'
 import { softmaxRows } from './softmax.ts'
 
 export const GRAD_ROWS: readonly GradRow[] = [
@@ -26,5 +30,9 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...reductionRows,
   ...softmaxRows,
   ...indexingRows,
+  ...scatteringRows,
+  ...samplingRows,
+  ...recurrentRows,
+  ...fusedRows,
   ...lossRows,
 ]

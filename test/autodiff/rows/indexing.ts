@@ -27,6 +27,30 @@ export const indexingRows: readonly GradRow[] = [
   { op: 'GatherND', inputs: [[3, 4], indices([3, 2], 0, 1, 2, 3, 0, 1)] },
   { op: 'GatherND', inputs: [[3, 4], indices([2, 2, 1], 0, -1, 2, 2)] },
 
+  { op: 'GatherND', attributes: { batch_dims: 1 }, inputs: [[2, 3, 4], indices([2, 1], 2, -3)] },
+  {
+    op: 'GatherND',
+    attributes: { batch_dims: 1 },
+    inputs: [[2, 3, 4], indices([2, 3, 2], 0, 1, 2, 3, 0, 1, 1, -1, 1, 3, 0, 0)],
+  },
+  { op: 'GatherND', attributes: { batch_dims: 2 }, inputs: [[2, 2, 3, 2], indices([2, 2, 1], 0, 2, 2, -2)] },
+
+  {
+    op: 'OneHot',
+    inputs: [indices([4], 0, 3, -1, 7), { shape: [1], dtype: 'int64', values: [4], constant: true }, [2]],
+    dtype: 'float32',
+  },
+  {
+    op: 'OneHot',
+    attributes: { axis: 1 },
+    inputs: [
+      indices([2, 3], 0, 1, 2, 2, 1, 0),
+      { shape: [], dtype: 'int64', values: [3], constant: true },
+      [2],
+    ],
+    dtype: 'float32',
+  },
+
   { ...TOP_K, inputs: [[3, 5], constants(2)] },
   { ...TOP_K, attributes: { axis: 0, largest: 0 }, inputs: [[5, 2], constants(3)] },
 ]

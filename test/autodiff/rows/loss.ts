@@ -18,6 +18,26 @@ export const lossRows: readonly GradRow[] = [
     build: (op, [x, t]) => [softmaxCrossEntropy(op, x!, t!, axis)],
     lower,
   })),
+  ...['NegativeLogLikelihoodLoss', 'SoftmaxCrossEntropyLoss'].flatMap(op =>
+    [
+      { reduction: 'mean', weighted: true, ignore_index: 2 },
+      { reduction: 'mean', weighted: false },
+      { reduction: 'sum', weighted: true },
+      { reduction: 'none', weighted: false, ignore_index: -1 },
+    ].flatMap(({ weighted, ...attributes }) =>
+      [[4], [2, 2]].map((shape): GradRow => ({
+        op,
+        attributes,
+        inputs: [
+          [shape[0]!, 3, ...shape.slice(1)],
+          { shape, dtype: 'int64', values: [0, 2, attributes.ignore_index ?? 1, 1] },
+          ...(weighted ? [{ shape: [3], values: [0.5, 2, 1.5], differentiable: false }] : []),
+        ],
+        outputs: op === 'SoftmaxCrossEntropyLoss' ? 2 : 1,
+        opset: 20,
+      })),
+    ),
+  ),
   {
     op: 'SigmoidCrossEntropy',
     inputs: [[3, 4], target([3, 4])],

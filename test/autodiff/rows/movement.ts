@@ -11,6 +11,12 @@ export const scalar = (value: number, dtype: InputSpec['dtype'] = 'float32'): In
   constant: true,
 })
 
+const condition = (...values: number[]): InputSpec => ({
+  shape: [values.length],
+  dtype: 'bool',
+  values,
+  constant: true,
+})
 const slice = (...parts: number[][]): InputSpec[] => parts.map(part => constants(...part))
 const pads = (...values: number[]): InputSpec => constants(...values)
 
@@ -69,6 +75,16 @@ export const movementRows: readonly GradRow[] = [
       inputs: [[2, 4], scalar(1, 'int64')],
     })),
   ),
+
+  ...[0, 1].map((time_axis): GradRow => ({
+    op: 'ReverseSequence',
+    attributes: { time_axis, batch_axis: 1 - time_axis },
+    inputs: [time_axis === 0 ? [4, 3, 2] : [3, 4, 2], { shape: [3], dtype: 'int64', values: [1, 4, 3] }],
+    dtype: 'float32',
+  })),
+  { op: 'Compress', inputs: [[2, 3], condition(1, 0, 0, 1, 1)] },
+  { op: 'Compress', attributes: { axis: -1 }, inputs: [[2, 3], condition(1, 0, 1)] },
+  { op: 'Compress', attributes: { axis: 0 }, inputs: [[3, 2, 2], condition(0, 1)] },
 
   { op: 'Slice', inputs: [[4, 5], ...slice([1, 2], [3, 4])] },
   { op: 'Slice', inputs: [[4, 5], ...slice([1], [INT64_MAX], [1])] },

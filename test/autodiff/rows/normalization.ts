@@ -98,5 +98,22 @@ export const normalizationRows: readonly GradRow[] = [
     opset: 21,
     dtype: 'float32',
   },
+  ...[1, 2].flatMap(p =>
+    [-1, 1].map((axis): GradRow => ({
+      op: 'LpNormalization',
+      inputs: [[2, 3, 4]],
+      attributes: { p, axis },
+      kinks: [0],
+    })),
+  ),
+  { op: 'MeanVarianceNormalization', inputs: [[2, 3, 4, 2]], dtype: 'float32' },
+  { op: 'MeanVarianceNormalization', inputs: [[2, 3, 5]], attributes: { axes: [0, -1] }, dtype: 'float32' },
+  // onnxruntime takes odd sizes only.
+  ...[1, 3, 9].map((size): GradRow => ({
+    op: 'LRN',
+    inputs: [[2, 5, 3, 2]],
+    attributes: { size, alpha: float(0.9), beta: float(0.6), bias: float(1.5) },
+    dtype: 'float32',
+  })),
   { op: 'GroupNormalization', inputs: [[2, 6, 3, 2], [3], [3]], attributes: { num_groups: 3 }, opset: 18 },
 ]

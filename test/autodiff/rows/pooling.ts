@@ -3,7 +3,7 @@
 import { COMPOSITE_LOWERINGS, lowerComposites } from '../../../src/autodiff/lowering/index.ts'
 import type { Attributes } from '../../../src/ir/builder.ts'
 import type { Shape } from '../../../src/tensor/shape.ts'
-import type { GradRow } from '../../support/grad-row.ts'
+import { constants, type GradRow } from '../../support/grad-row.ts'
 
 const lower: GradRow['lower'] = graph => lowerComposites(graph, COMPOSITE_LOWERINGS)
 
@@ -53,6 +53,42 @@ export const poolingRows: readonly GradRow[] = [
   ...windows.flatMap(([shape, attributes]) =>
     [0, 1].map(count_include_pad => averagePool(shape, { ...attributes, count_include_pad })),
   ),
+  ...windows.flatMap(([shape, attributes]) =>
+    [1, 2, 3].map((p): GradRow => ({
+      op: 'LpPool',
+      inputs: [shape],
+      attributes: { ...attributes, p },
+      dtype: 'float32',
+      kinks: [0],
+      // A third power bends much within one step.
+      tolerance: p === 3 ? 1e-2 : 2e-3,
+    })),
+  ),
+  ...[1, 2, 3].flatMap(p =>
+    [[2, 3, 5], X].map((shape): GradRow => ({
+      op: 'GlobalLpPool',
+      inputs: [shape],
+      attributes: { p },
+      dtype: 'float32',
+      kinks: [0],
+    })),
+  ),
+  {
+    op: 'MaxUnpool',
+    inputs: [[1, 2, 2, 2], { shape: [1, 2, 2, 2], dtype: 'int64', values: [0, 7, 9, 14, 17, 22, 24, 31] }],
+    attributes: { kernel_shape: [2, 2], strides: [2, 2] },
+    dtype: 'float32',
+  },
+  {
+    op: 'MaxUnpool',
+    inputs: [
+      [1, 1, 2, 2],
+      { shape: [1, 1, 2, 2], dtype: 'int64', values: [1, 3, 12, 14] },
+      constants(1, 1, 5, 5),
+    ],
+    attributes: { kernel_shape: [2, 2], strides: [2, 2] },
+    dtype: 'float32',
+  },
   ...[[2, 3, 5], X, [1, 2, 3, 4, 2]].flatMap((shape): GradRow[] => [
     { op: 'GlobalAveragePool', inputs: [shape], dtype: 'float32', delta: 0.5, tolerance: 3e-5 },
     { op: 'GlobalMaxPool', inputs: [shape], dtype: 'float32' },

@@ -9,6 +9,7 @@ const REDUCTIONS: readonly Omit<GradRow, 'inputs'>[] = [
   { op: 'ReduceMean' },
   { op: 'ReduceMax' },
   { op: 'ReduceMin' },
+  { op: 'ReduceProd' },
   { op: 'ReduceSumSquare' },
   { op: 'ReduceL1', kinks: [0] },
   { op: 'ReduceL2' },
@@ -23,9 +24,12 @@ export const reductionRows: readonly GradRow[] = [
     { ...row, inputs: [shape, constants(1)] },
     { ...row, attributes: { keepdims: 0 }, inputs: [shape, constants(-1, 0)] },
   ]),
-  ...['ReduceSum', 'ReduceMean', 'ReduceMax'].map(op => ({
-    op,
-    attributes: { noop_with_empty_axes: 1 },
-    inputs: [shape],
-  })),
+  // One zero among the factors, several, none.
+  {
+    op: 'ReduceProd',
+    inputs: [{ shape: [3, 4], values: [1, 0, 2, -3, 0, 0, 1, 2, 1, 2, -3, 4] }, constants(1)],
+    tolerance: 1e-5,
+  },
+  // No axes and no reduction: what is done before and after it stays.
+  ...REDUCTIONS.map(row => ({ ...row, attributes: { noop_with_empty_axes: 1 }, inputs: [shape] })),
 ]

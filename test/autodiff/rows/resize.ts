@@ -57,6 +57,11 @@ export const resizeRows: readonly GradRow[] = [
   resize(X, { sizes: [8, 6] }, { mode: 'nearest', axes: [2, 3], keep_aspect_ratio_policy: 'not_smaller' }),
   resize([2, 2, 5], { scales: [1, 1, 1.7] }, { mode: 'linear' }),
   resize([1, 2, 3, 4, 2], { scales: [1, 1, 2, 0.5, 2] }, { mode: 'linear' }),
+  resize(X, { scales: [1, 1, 2, 3] }, { mode: 'cubic' }),
+  resize(X, { sizes: [2, 3, 3, 9] }, { mode: 'cubic', exclude_outside: 1, cubic_coeff_a: float(-0.5) }),
+  resize(X, { sizes: [2, 3, 9, 2] }, { mode: 'cubic', coordinate_transformation_mode: 'align_corners' }),
+  resize([2, 3, 8, 9], { sizes: [2, 3, 3, 4] }, { mode: 'linear', antialias: 1 }),
+  resize([2, 3, 8, 9], { sizes: [2, 3, 3, 12] }, { mode: 'cubic', antialias: 1 }),
   resize(
     X,
     { sizes: [2, 3, 6, 7], roi: [0, 0, 0.2, -0.2, 1, 1, 1.3, 0.7] },

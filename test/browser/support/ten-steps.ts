@@ -49,7 +49,7 @@ export async function runSteps(
       const scalars = training.optimizer.scalarsAt(i + 1, lr)
       const feeds = new Map([
         [graph.inputs[0]!.name, Tensor.of('float32', dims, input)],
-        [training.target.name, Tensor.of('int64', [dims[0]!], targets[i]!)],
+        [training.targets[0]!.name, Tensor.of('int64', [dims[0]!], targets[i]!)],
         ...training.scalarInputs.map((name, k) => [name, Tensor.scalar('float32', scalars[k]!)] as const),
       ])
       const [metrics] = await trainer.steps([feeds])

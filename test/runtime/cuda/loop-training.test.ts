@@ -39,7 +39,7 @@ async function train(name: string, engine: Engine, chunks: readonly number[]): P
       const k = step % inputs.dims[0]!
       return new Map([
         [graph.inputs[0]!.name, row(inputs, k)],
-        [training.target.name, row(targets, k)],
+        [training.targets[0]!.name, row(targets, k)],
         [training.scalarInputs[0]!, Tensor.scalar('float32', reference.hyperparameters.lr)],
       ])
     }

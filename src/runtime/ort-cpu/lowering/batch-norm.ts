@@ -16,14 +16,14 @@ import { sizeOf } from '../../../tensor/shape.ts'
 /** Mean, then variance of the centered values (two passes, for its digits), then the affine map of these. */
 export const batchNormTrainForCpu: Lowering = context => {
   const { op, node, inputs } = context
-  const [x, scale, bias] = inputs as [Value, Value, Value]
+  const [x, scale, bias, givenMean, givenVariance] = inputs as [Value, Value, Value, Value?, Value?]
   if (!hasMaps(x)) return COMPOSITE_LOWERINGS.BatchNormTrain(context)
   const maps = mapsOf(op, x)
   const n = sizeOf(x.shape) / x.shape[1]!
   // Map by map, then over the batch: half the time of one reduction over all three axes, and shorter sums.
-  const mean = op.Reshape(op.ReduceMean(op.ReduceMean(maps, [2, 3]), [0]), scale.shape)
+  const mean = givenMean ?? op.Reshape(op.ReduceMean(op.ReduceMean(maps, [2, 3]), [0]), scale.shape)
   const centered = centeredBy(op, maps, mean)
-  const variance = op.Mul(dotPerChannel(op, centered, centered), op.scalarLike(x, 1 / n))
+  const variance = givenVariance ?? op.Mul(dotPerChannel(op, centered, centered), op.scalarLike(x, 1 / n))
   const rstd = rsqrt(op, variance, node.float('epsilon', 1e-5))
   const y = affinePerChannel(op, centered, op.Mul(scale, rstd), bias)
   return [op.Reshape(y, x.shape), mean, variance]

@@ -1,7 +1,7 @@
 /** Pooling gradients for the CPU provider. */
 
 import type { Value } from '../../../ir/value.ts'
-import { indicesOf } from '../../../autodiff/lowering/pooling.ts'
+import { indicesOf, summable } from '../../../autodiff/lowering/pooling.ts'
 import type { Lowering } from '../../../autodiff/lowering/index.ts'
 import { sizeOf } from '../../../tensor/shape.ts'
 
@@ -16,8 +16,9 @@ export const maxPoolGradForCpu: Lowering = context => {
   const indices = op.Reshape(indicesOf(context), [count])
   // Zero, whatever the index: integers have no infinity.
   const first = op.Slice(indices, [0], [1], [0])
-  const zero = op.Cast(op.Mul(first, op.int64s([0])), x.dtype)
+  const updates = summable(op, op.Reshape(dy, [count]))
+  const zero = op.Cast(op.Mul(first, op.int64s([0])), updates.dtype)
   const zeros = op.Expand(zero, [sizeOf(x.shape)])
-  const flat = op.ScatterElements(zeros, indices, op.Reshape(dy, [count]), 0, 'add')
-  return [op.Reshape(flat, node.output(0).shape)]
+  const flat = op.ScatterElements(zeros, indices, updates, 0, 'add')
+  return [op.Cast(op.Reshape(flat, node.output(0).shape), x.dtype)]
 }

@@ -1,5 +1,6 @@
 /** Nodes that have no CUDA kernel, in terms of nodes that have one: for float32, in which programs are trained. */
 
+import { EXPANSIONS } from '../../../ops/expansions/index.ts'
 import type { NodeForms } from '../../../passes/index.ts'
 import { hyperbolicForms } from './hyperbolic.ts'
 import { movementForms } from './movement.ts'
@@ -19,4 +20,6 @@ export const CUDA_FORMS: NodeForms = {
   ...convTransposeForms,
   ...movementForms,
   ...reductionForms,
+  AffineGrid: [EXPANSIONS.AffineGrid],
+  Col2Im: [EXPANSIONS.Col2Im],
 }

@@ -3,13 +3,11 @@
 import { float } from '../../../ir/attribute.ts'
 import type { Builder } from '../../../ir/builder.ts'
 import type { Value } from '../../../ir/value.ts'
+import { EXPANSIONS } from '../../../ops/expansions/index.ts'
 import type { NodeForm, NodeForms } from '../../../passes/index.ts'
 import { standardize } from '../../../autodiff/standardize.ts'
-import { normalizeAxis, sizeOf } from '../../../tensor/shape.ts'
+import { sizeOf } from '../../../tensor/shape.ts'
 import { scaled } from './elementwise.ts'
-
-/** What ONNX adds to the deviation (not to the variance) in MeanVarianceNormalization. */
-const DEVIATION_EPSILON = 1e-9
 
 /**
  * The inference form on the statistics of the batch; the running ones move by running · momentum + batch · (1 − momentum).
@@ -41,15 +39,6 @@ const trainingBatchNorm: NodeForm = (op, node, reads) => {
   return [y, reads(1) ? moved(mean, batchMean) : null, reads(2) ? moved(variance, batchVariance) : null]
 }
 
-/** (x − mean) / (√variance + ε). */
-const meanVarianceNormalization: NodeForm = (op, node) => {
-  const x = node.input(0)
-  const axes = node.ints('axes', [0, 2, 3]).map(axis => normalizeAxis(axis, x.rank, node.label))
-  const centered = op.Sub(x, op.ReduceMean(x, axes))
-  const deviation = op.Sqrt(op.ReduceMean(op.Mul(centered, centered), axes))
-  return op.Div(centered, op.Add(deviation, op.scalarLike(x, DEVIATION_EPSILON)))
-}
-
 /**
  * Each group of channels of each sample standardized; scale and bias for each channel (opset 21) or for each group (18).
  * ONNX Runtime would put the operator's definition here, which computes shapes with nodes of their own.
@@ -76,6 +65,6 @@ function affine(op: Builder, x: Value, scale: Value, bias: Value): Value {
 
 export const normalizationForms: NodeForms = {
   BatchNormalization: [trainingBatchNorm],
-  MeanVarianceNormalization: [meanVarianceNormalization],
+  MeanVarianceNormalization: [EXPANSIONS.MeanVarianceNormalization],
   GroupNormalization: [groupNormalization],
 }

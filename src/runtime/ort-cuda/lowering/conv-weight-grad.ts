@@ -33,7 +33,8 @@ export const convWeightGradByGemm: Lowering = ({ op, node, inputs: [x, dy] }) =>
   const matrix = op.Reshape(columns, [group, rows, sums])
   const dyMatrix = op.Reshape(channelsFirst(op, dy!), [group, m / group, sums])
   // [G, M/G, N·O] · [G, N·O, rows]: the weight's own order.
-  return [op.Reshape(op.MatMul(dyMatrix, op.Transpose(matrix, [0, 2, 1])), dw)]
+  const product = op.MatMul(dyMatrix, op.Transpose(matrix, [0, 2, 1]))
+  return [op.Reshape(op.Cast(product, node.output(0).dtype), dw)]
 }
 
 /** [N, C, i...] as [C, N, i...]. */

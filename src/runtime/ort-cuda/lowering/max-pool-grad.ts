@@ -4,6 +4,7 @@ import {
   indicesOf,
   maxPoolGradByComparison,
   maxPoolGradByIndices,
+  summable,
 } from '../../../autodiff/lowering/pooling.ts'
 import type { Lowering } from '../../../autodiff/lowering/index.ts'
 import type { Value } from '../../../ir/value.ts'
@@ -37,19 +38,20 @@ export const maxPoolGradInRounds: Lowering = context => {
   const window = windowOf(node, x.shape, dy.shape)
   const indices = indicesOf(context)
   const counts = window.map(roundsOf)
-  let dx = op.full([sizeOf(x.shape)], 0, x.dtype)
+  const gradients = summable(op, dy)
+  let dx = op.full([sizeOf(x.shape)], 0, gradients.dtype)
   for (let round = 0; round < sizeOf(counts); round++) {
     const ranges = window.map(({ output }, i) => {
       const start = Math.floor(round / sizeOf(counts.slice(i + 1))) % counts[i]!
       return { start, stop: output, step: counts[i]! }
     })
-    const [share, places] = [dy, indices].map(value => {
+    const [share, places] = [gradients, indices].map(value => {
       const some = sliceSpatial(op, value, ranges)
       return op.Reshape(some, [sizeOf(some.shape)])
     }) as [Value, Value]
     dx = op.ScatterElements(dx, places, share, 0, 'add')
   }
-  return [op.Reshape(dx, node.output(0).shape)]
+  return [op.Cast(op.Reshape(dx, node.output(0).shape), x.dtype)]
 }
 
 /** Along an axis, how many windows begin before the first one ends. */

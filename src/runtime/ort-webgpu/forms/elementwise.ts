@@ -44,6 +44,15 @@ function equalTruth(op: Builder, a: Value, b: Value): Value {
   return op.Equal(op.Cast(a, 'int32'), op.Cast(b, 'int32'))
 }
 
+/** fmod: |a| − ⌊|a| / |b|⌋ · |b| with the sign of a. */
+const floatMod: NodeForm = (op, node) => {
+  const a = node.input(0)
+  if (a.dtype !== 'float32') return null
+  const [size, b] = [op.Abs(a), op.Abs(node.input(1))]
+  const rest = op.Sub(size, op.Mul(op.Floor(op.Div(size, b)), b))
+  return op.Where(op.Less(a, op.scalarLike(a, 0)), op.Neg(rest), rest)
+}
+
 const SELU_ALPHA = 1.67326319217681884765625
 const SELU_GAMMA = 1.05070102214813232421875
 
@@ -81,6 +90,7 @@ export const elementwiseForms: NodeForms = {
   Or: [or],
   Xor: [xor],
   Equal: [equal],
+  Mod: [floatMod],
   Selu: [selu],
   Celu: [celu],
   Softsign: [softsign],

@@ -1,6 +1,9 @@
 /** Moving elements where the WebGPU kernels go wrong. */
 
 import type { Node } from '../../../ir/node.ts'
+import { applyAlongAxes } from '../../../ops/axis-matrix.ts'
+import { knownElements } from '../../../ops/known.ts'
+import { resizeMatrices } from '../../../ops/resize.ts'
 import { tensorOf, type NodeForm, type NodeForms } from '../../../passes/index.ts'
 import { normalizeAxis } from '../../../tensor/shape.ts'
 import { Tensor } from '../../../tensor/tensor.ts'
@@ -68,4 +71,18 @@ const dropoutOfNothing: NodeForm = (_, node, reads) => {
   return trains || reads(1) ? null : node.input(0)
 }
 
-export const movementForms: NodeForms = { Slice: [slicedBackwards], Dropout: [dropoutOfNothing] }
+/** With antialias the kernel fails: one matrix for each axis. */
+const antialiasedResize: NodeForm = (op, node) => {
+  if (node.int('antialias', 0) === 0) return null
+  const [roi, scales, sizes] = [1, 2, 3].map(index => {
+    const input = node.inputs[index]
+    return input && !input.staticShape?.includes(0) ? knownElements(node, index) : null
+  }) as [number[] | null, number[] | null, number[] | null]
+  return applyAlongAxes(op, node.input(0), resizeMatrices(node, { roi, scales, sizes }))
+}
+
+export const movementForms: NodeForms = {
+  Slice: [slicedBackwards],
+  Dropout: [dropoutOfNothing],
+  Resize: [antialiasedResize],
+}

@@ -71,11 +71,13 @@ const Pow = writer(context => {
   return combine(context, [x, context.input(1)], (a, b) => k.binary('Pow', a, k.cast(b, a.dtype)))
 }, 1)
 
+/** The remainder has the sign of the divisor, with fmod that of the dividend. */
 const Mod = writer(context => {
-  if (context.node.int('fmod', 0) !== 0) {
-    throw new UnsupportedError(`${context.node.label}: tfjs has no fmod, expected fmod = 0`)
-  }
-  return combine(context, [context.input(0), context.input(1)], (a, b) => context.k.binary('Mod', a, b))
+  const { k, node } = context
+  return combine(context, [context.input(0), context.input(1)], (a, b) => {
+    if (node.int('fmod', 0) === 0) return k.binary('Mod', a, b)
+    return k.mul(k.unary('Sign', a), k.binary('Mod', k.unary('Abs', a), k.unary('Abs', b)))
+  })
 })
 
 /** Any number of operands, two at a time. */

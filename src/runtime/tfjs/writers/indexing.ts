@@ -59,20 +59,31 @@ function positionsOfRows(k: Kernels, rows: Slot, dims: Shape): Slot {
 const GatherND = writer(context => {
   const { k, node } = context
   const x = context.input(0)
-  if (node.int('batch_dims', 0) !== 0) {
-    throw new UnsupportedError(`${node.label}: the tfjs engine takes batch_dims 0 only`, {
-      cure: 'use --engine cpu',
-    })
-  }
+  const batch = node.int('batch_dims', 0)
   const indices = context.slot(1)
   const depth = indices.shape.at(-1)!
-  const rows = k.reshape(indices, [sizeOf(indices.shape) / depth, depth])
-  const inner = sizeOf(x.shape.slice(depth))
+  const count = sizeOf(indices.shape) / depth
+  const inner = sizeOf(x.shape.slice(batch + depth))
   const flat = k.reshape(k.onnx(x), [x.size / inner, inner])
-  const positions = positionsOfRows(k, rows, x.shape.slice(0, depth))
-  const found = k.call('GatherV2', { x: flat, indices: positions }, { axis: 0, batchDims: 0 })
-  return context.give(k.reshape(found, [...indices.shape.slice(0, -1), ...x.shape.slice(depth)]))
+  const dims = x.shape.slice(batch, batch + depth)
+  const within = positionsOfRows(k, k.reshape(indices, [count, depth]), dims)
+  const found = k.call(
+    'GatherV2',
+    {
+      x: flat,
+      indices: batch === 0 ? within : k.add(within, batchStarts(k, x.shape.slice(0, batch), count, dims)),
+    },
+    { axis: 0, batchDims: 0 },
+  )
+  return context.give(k.reshape(found, [...indices.shape.slice(0, -1), ...x.shape.slice(batch + depth)]))
 })
+
+/** Where the batch of each of `count` rows begins: every batch has as many rows. */
+function batchStarts(k: Kernels, batches: Shape, count: number, dims: Shape): Slot {
+  const rows = count / sizeOf(batches)
+  const starts = Array.from({ length: count }, (_, row) => Math.floor(row / rows) * sizeOf(dims))
+  return k.constant(starts, [count], 'int32')
+}
 
 /**
  * `data` [rows, inner] with `updates` [count, inner] put or added at `positions` [count]. ScatterNd adds what meets at one

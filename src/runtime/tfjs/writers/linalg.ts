@@ -69,11 +69,4 @@ const Gemm = writer(context => {
   return context.give(c ? k.add(scaled, k.scale(k.onnx(c), node.float('beta', 1))) : scaled)
 })
 
-const Einsum = writer(context => {
-  const { k, node } = context
-  const equation = node.string('equation', '').replaceAll(' ', '')
-  const operands = context.inputs.map((_, i) => k.onnx(context.input(i)))
-  return context.give(k.call('Einsum', operands, { equation }))
-})
-
-export const linalgWriters: WriterTable = { MatMul, Gemm, Einsum }
+export const linalgWriters: WriterTable = { MatMul, Gemm }

@@ -10,12 +10,12 @@ import { writer, type WriterContext, type WriterRow, type WriterTable } from '..
 /** Reduces axes of a slot; they are kept, as ones. */
 type Reduce = (k: Kernels, x: Slot, axes: readonly number[]) => Slot
 
-/** The axes of the node (input 1); all where none are given; null where the node is then the identity. */
-function axesOf(context: WriterContext): readonly number[] | null {
+/** The axes of the node (input 1); where none are given all, or none if the node says so: every element is a group of its own. */
+function axesOf(context: WriterContext): readonly number[] {
   const { rank } = context.input(0)
   const given = context.needed(1) ?? []
   if (given.length > 0) return given.map(axis => normalizeAxis(axis, rank, context.node.label))
-  return context.node.int('noop_with_empty_axes', 0) !== 0 ? null : onnxLayout(rank)
+  return context.node.int('noop_with_empty_axes', 0) !== 0 ? [] : onnxLayout(rank)
 }
 
 /** What is left of a layout without some axes of the value. */
@@ -29,7 +29,6 @@ function reduction(reduce: Reduce): WriterRow {
     const { k, node } = context
     const x = context.input(0)
     const axes = axesOf(context)
-    if (!axes) return x.alias()
     const places = axes.map(axis => x.home.indexOf(axis))
     return withoutAxes(context, reduce(k, x.slot, places), axes, node.int('keepdims', 1) !== 0)
   }, 1)

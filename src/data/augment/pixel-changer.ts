@@ -1,0 +1,81 @@
+/** Augmentations that change pixels: the cut-out part of an image as bytes, changed, then normalised into the batch. */
+
+import { UsageError } from '../../util/errors.ts'
+import type { Random } from '../../util/random.ts'
+import type { Field, ImageSize } from '../dataset.ts'
+import type { Elements } from '../elements.ts'
+import { PixelWriter, type Window } from '../pixels.ts'
+import type { Augment, ImageTransforms } from '../transforms.ts'
+import { jitterColors } from './color-jitter.ts'
+import { rotation, transformAffine } from './neighbours.ts'
+import { randAugment } from './rand-augment.ts'
+
+/** Whether any pixel depends on chance. */
+export function isRandom(augment: Augment): boolean {
+  const { flip, verticalFlip, shift, randomResizedCrop, erasing } = augment
+  const moved = flip > 0 || verticalFlip > 0 || shift > 0 || randomResizedCrop !== null
+  return moved || (erasing !== null && erasing.probability > 0) || changesPixels(augment)
+}
+
+/** Whether images need to be bytes on their way, because their pixels are changed and not only moved. */
+export function changesPixels({ rotation, randAugment, colorJitter }: Augment): boolean {
+  return rotation > 0 || randAugment !== null || colorJitter !== null
+}
+
+/** Writes images as PixelWriter does, with their pixels changed: turned, by RandAugment, by colour, in this order. */
+export class PixelChanger {
+  readonly #augment: Augment
+  readonly #channels: number
+  readonly #cutter: PixelWriter
+  readonly #writer: PixelWriter
+
+  constructor(transforms: ImageTransforms, sourceChannels: number, field: Field) {
+    this.#augment = transforms.augment!
+    const bytes = field.dtype === 'uint8'
+    if (!bytes) checkPixels(field, transforms.divide)
+    const plain = { mean: [0], std: [1] }
+    // Other numbers than bytes are brought to 0 ... 255 first, by what they would have been divided by.
+    const divide = bytes ? 1 : transforms.divide / 255
+    const cut: ImageTransforms = { ...transforms, ...plain, divide, layout: 'NHWC' }
+    this.#cutter = new PixelWriter(cut, sourceChannels, field.layout)
+    this.#channels = this.#cutter.channels
+    if (this.#channels !== 1 && this.#channels !== 3) {
+      throw new UsageError(
+        `transforms: colours are changed in images of 1 or 3 channels, input '${field.name}' has ${this.#channels}`,
+      )
+    }
+    const normal: ImageTransforms = { ...transforms, channels: null, divide: bytes ? transforms.divide : 255 }
+    this.#writer = new PixelWriter(normal, this.#channels, 'HWC')
+  }
+
+  write(
+    data: Elements,
+    start: number,
+    source: ImageSize,
+    window: Window,
+    out: Float32Array,
+    at: number,
+    size: ImageSize,
+    random: Random,
+    degrees: number,
+  ): void {
+    const dims = { ...size, channels: this.#channels }
+    const cut = new Uint8ClampedArray(size.height * size.width * this.#channels)
+    this.#cutter.write(data, start, source, window, cut, 0, size)
+    let pixels: Uint8Array = new Uint8Array(cut.buffer)
+    if (degrees !== 0) pixels = transformAffine(pixels, dims, rotation(degrees, dims))
+    const { colorJitter } = this.#augment
+    if (this.#augment.randAugment) pixels = randAugment(pixels, dims, this.#augment.randAugment, random)
+    if (colorJitter) jitterColors(pixels, dims, colorJitter, random)
+    this.#writer.write(pixels, 0, size, { top: 0, left: 0, flip: false }, out, at, size)
+  }
+}
+
+function checkPixels({ name, range }: Field, divide: number): void {
+  if (range !== null && range[0] >= 0 && range[1] <= divide) return
+  const found = range ? `numbers from ${range[0]} to ${range[1]}` : 'numbers of unknown range'
+  throw new UsageError(
+    `transforms: colours are changed in pixels from 0 to ${divide}, input '${name}' holds ${found}`,
+    { cure: 'leave out rotation, RandAugment and colour jitter for data that are no plain images' },
+  )
+}
