@@ -221,7 +221,10 @@ const rows: readonly Row[] = [
   {
     title: 'steady progressions are constants: positions, slopes of ALiBi',
     weights: {
-      slopes: floats([8], [1, 2, 3, 4, 5, 6, 7, 8].map(head => 2 ** -head)),
+      slopes: floats(
+        [8],
+        [1, 2, 3, 4, 5, 6, 7, 8].map(head => 2 ** -head),
+      ),
       positions: floats([8], [0, 1, 2, 3, 4, 5, 6, 7]),
       ones: floats([8], [1, 1, 1, 1, 1, 1, 1, 1]),
       learned: floats([8], [0, 1, 2, 3, 4.1, 5, 6, 7]),
