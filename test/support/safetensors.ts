@@ -4,7 +4,13 @@ import { readFileSync } from 'node:fs'
 import type { DType } from '../../src/tensor/dtype.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
-const DTYPES: Readonly<Record<string, DType>> = { F32: 'float32', F64: 'float64', I64: 'int64', I32: 'int32', U8: 'uint8' }
+const DTYPES: Readonly<Record<string, DType>> = {
+  F32: 'float32',
+  F64: 'float64',
+  I64: 'int64',
+  I32: 'int32',
+  U8: 'uint8',
+}
 
 interface Entry {
   readonly dtype: string

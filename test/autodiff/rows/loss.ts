@@ -60,11 +60,7 @@ export const lossRows: readonly GradRow[] = [
     dtype: 'float32',
     lower,
   },
-  written(
-    { kind: 'focal', gamma: 1.5, classWeights: [0.5, 2, 1] },
-    [4, 3],
-    labels([4], [2, 0, -100, 1]),
-  ),
+  written({ kind: 'focal', gamma: 1.5, classWeights: [0.5, 2, 1] }, [4, 3], labels([4], [2, 0, -100, 1])),
   written({ kind: 'causal-lm' }, [2, 4, 3], labels([2, 4], [0, 1, 2, -100, 2, 2, 0, 1])),
   written({ kind: 'binary-focal', posWeight: [2, 0.5, 1] }, [4, 3], target([4, 3])),
 ]
