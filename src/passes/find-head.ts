@@ -104,7 +104,7 @@ class Finder {
     const operands = node.inputs.filter(input => input !== null)
     const computed = operands.filter(operand => storedIn(operand) === null)
     const stored = operands.filter(operand => storedIn(operand) !== null)
-    const added = node.opType === 'Add' && stored.length === 1 && tensorOf(storedIn(stored[0]!)!)!.size > 1
+    const added = node.opType === 'Add' && stored.length === 1 && tensorOf(storedIn(stored[0]!))!.size > 1
     if (computed.length === 0) throw this.#notFound(node.label)
     for (const operand of computed) this.walk(operand, added ? stored[0]! : null)
   }

@@ -18,13 +18,12 @@ type Resolver = (node: Node, context: Context) => Node[] | null
 export const resolveSequences: Pass = model => {
   const { graph } = model
   const context = new Context(graph)
-  let modified = false
-  graph.nodes = graph.nodes.flatMap(node => {
+  const nodes = graph.nodes.flatMap(node => {
     const resolver = node.domain === ONNX_DOMAIN ? RESOLVERS[node.opType] : undefined
-    const nodes = resolver?.(node, context) ?? [node]
-    if (!nodes.includes(node)) modified = true
-    return nodes
+    return resolver?.(node, context) ?? [node]
   })
+  const modified = graph.nodes.some((node, i) => nodes[i] !== node) || nodes.length !== graph.nodes.length
+  graph.nodes = nodes
   if (modified) removeDeadNodesOf(graph)
   return { model, modified }
 }

@@ -5,7 +5,8 @@ import type { RowArray } from '../array-dataset.ts'
 import type { Table } from './table.ts'
 
 export function cellError(table: Table, row: number, column: string, expected: string): InputError {
-  const found = JSON.stringify(table.rows[row]![column])?.slice(0, 60) ?? 'nothing'
+  const cell = table.rows[row]![column]
+  const found = cell === undefined ? 'nothing' : JSON.stringify(cell).slice(0, 60)
   return new InputError(
     `${table.name}: ${table.places(row)}, column '${column}': expected ${expected}, found ${found}`,
   )

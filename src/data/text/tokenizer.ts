@@ -2,7 +2,6 @@
 
 import { readFile, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Tokenizer } from '@huggingface/tokenizers'
 import { InputError, messageOf } from '../../util/errors.ts'
 
 export interface Encoded {
@@ -12,6 +11,21 @@ export interface Encoded {
   /** The word that each token belongs to, null for special tokens; only where words were given. */
   readonly words: readonly (number | null)[] | null
 }
+
+/** What is used of the library, whose own types do not resolve in Node's way of looking up modules. */
+interface Tokenizer {
+  encode(
+    text: string,
+    options?: {
+      readonly text_pair?: string | null
+      readonly add_special_tokens?: boolean
+      readonly return_token_type_ids?: boolean
+    },
+  ): { readonly ids: number[]; readonly token_type_ids: number[] }
+  token_to_id(token: string): number | undefined
+}
+
+type TokenizerConstructor = new (json: object, config: object) => Tokenizer
 
 /** A tokenizer with what its configuration says beside the vocabulary. */
 export class TextEncoder {
@@ -52,8 +66,8 @@ export class TextEncoder {
       return pair === null || at < end - lengths[1] + second || at >= end
     }
     return {
-      ids: full.ids.filter((_: number, at: number) => keep(at)),
-      types: full.token_type_ids.filter((_: number, at: number) => keep(at)),
+      ids: full.ids.filter((_, at) => keep(at)),
+      types: full.token_type_ids.filter((_, at) => keep(at)),
       words,
     }
   }
@@ -143,9 +157,9 @@ export async function openTokenizer(path: string): Promise<TextEncoder> {
   const json = (await readJson(file)) as TokenizerJson
   const beside = join(dirname(file), 'tokenizer_config.json')
   const config = (await stat(beside).catch(() => null)) ? ((await readJson(beside)) as TokenizerConfig) : {}
-  const { Tokenizer } = await import('@huggingface/tokenizers')
+  const library = (await import('@huggingface/tokenizers')) as unknown as { Tokenizer: TokenizerConstructor }
   try {
-    return new TextEncoder(file, new Tokenizer(json, config), json, config)
+    return new TextEncoder(file, new library.Tokenizer(json, config), json, config)
   } catch (error) {
     throw new InputError(`tokenizer ${file}: ${messageOf(error)}`, { cause: error })
   }
