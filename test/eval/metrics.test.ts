@@ -205,7 +205,7 @@ test('scores: the default of each task, a named metric, and ties', async () => {
   assert.is(score({ r2: -2 }, 'r2'), -2)
   assert.ok(score({ 'aux.top1': 0.5 }, 'aux.top1') > score({ 'aux.top1': 0.4 }, 'aux.top1'))
   const error = await errorOf(() => score({ mae: 3 }, 'auc'))
-  assert.is(error.message, 'metric: "auc" was not measured, found loss, mae')
+  assert.is(error.message, '--metric auc: it is not measured here, found loss, mae')
 })
 
 test('cells: what is shown, in order, names of other outputs before their titles', () => {

@@ -16,13 +16,13 @@ const layers = buildModel({
     'stem.w': randoms([4, 4]),
     'head.w': randoms([4, 4]),
     'head.b': randoms([4]),
-    'head.gain': floats([], [2]),
+    'head.factor': floats([], [2]),
     'head.axes': int64s(0),
   },
   nodes: [
     ['MatMul', ['x', 'stem.w'], ['a']],
     ['Gemm', ['a', 'head.w', 'head.b'], ['b']],
-    ['Mul', ['b', 'head.gain'], ['c']],
+    ['Mul', ['b', 'head.factor'], ['c']],
     ['Unsqueeze', ['c', 'head.axes'], ['y']],
   ],
   outputs: ['y'],
@@ -52,7 +52,7 @@ test('patterns: freeze, train wins over freeze, constant', async () => {
 })
 
 test('patterns: train turns a constant into a parameter when it matches no parameter', async () => {
-  assert.equal(await trained({ train: ['*.gain'] }), ['stem.w', 'head.w', 'head.b', 'head.gain'])
+  assert.equal(await trained({ train: ['*.factor'] }), ['stem.w', 'head.w', 'head.b', 'head.factor'])
   assert.equal(await trained({ train: ['head.*'] }), ['stem.w', 'head.w', 'head.b'])
   const error = await errorOf(trained({ train: ['head.axes'] }))
   assert.is(

@@ -239,8 +239,8 @@ for (const [name, options, joinedNodes, alone] of UPDATES) {
 test('a norm over all gradients leaves their sums alone, and joins the rest', async () => {
   const program = updateProgram({ optimizer: SGD, clip: { kind: 'norm', limit: 0.5 }, accumulate: 2 }, SHAPES)
   const counts = countsOf(joined(program))
-  // Momentum and weights of four groups, and of two parts that stay alone.
-  assert.is(counts['Where'], 2 * (4 + 2))
+  // The sum of each part; momentum and weights of four groups, and of two parts that stay alone.
+  assert.is(counts['Where'], SHAPES.length + 2 * (4 + 2))
   assert.is(counts['Add'], SHAPES.length + 2 * (4 + 2) + 1)
   await assertSameStep(program)
 })

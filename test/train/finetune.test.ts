@@ -282,7 +282,7 @@ test('select delivers what was asked for', () => {
   assert.is(select([four[0]!, sure], 'gate', 'loss'), 'last')
   assert.throws(
     () => select(four, 'gate', 'f2'),
-    (error: Error) => error.message === 'metric: "f2" was not measured, found loss, top1',
+    (error: Error) => error.message === '--metric f2: it is not measured here, found loss, top1',
   )
 })
 

@@ -1,7 +1,8 @@
 /** onnxruntime-web as engines: WebAssembly on all threads that the page may have, and WebGPU. */
 
 import { ONNX_DOMAIN } from '../../ir/node.ts'
-import { replaceNodes } from '../../passes/index.ts'
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
+import { replaceNodes, type NodeForm } from '../../passes/index.ts'
 import { EnvironmentError } from '../../util/errors.ts'
 import type { Engine, SessionOptions } from '../engine.ts'
 import { CPU_CAPABILITIES } from '../ort-cpu/capabilities.ts'
@@ -40,13 +41,17 @@ function cpuKernels(loaded: LoadedOrt): Engine {
   }
 }
 
+/** LpPool in ceil_mode as the products of a matrix for each axis. */
+const lpPoolByMatrices: NodeForm = (op, node) =>
+  node.int('ceil_mode', 0) === 0 ? null : EXPANSIONS.LpPool(op, node)
+
 /**
  * The CPU engine's lowering, without pools in ceil_mode: ONNX Runtime infers another shape for some of them than its kernels
  * give, and its WebAssembly build refuses a program that states the right one.
  */
 export function lowerForWasm(program: Program): Lowered {
   const { graph, opset } = lowerForCpu(program)
-  replaceNodes(graph, poolingForms)
+  replaceNodes(graph, { ...poolingForms, LpPool: [lpPoolByMatrices] })
   return { graph, opset }
 }
 

@@ -1,7 +1,7 @@
 /** Standard operators that WebGPU lacks, refuses or gets wrong, and what stands in their place. */
 
 import { EXPANSIONS } from '../../../ops/expansions/index.ts'
-import { RECURRENT_STEPS, type NodeForms } from '../../../passes/index.ts'
+import { FUSIONS, RECURRENT_STEPS, type NodeForms } from '../../../passes/index.ts'
 import { convolutionForms } from './convolution.ts'
 import { elementwiseForms } from './elementwise.ts'
 import { movementForms } from './movement.ts'
@@ -17,6 +17,8 @@ const WRITTEN_OUT: NodeForms = Object.fromEntries(
 
 export const WEBGPU_FORMS: NodeForms = {
   ...WRITTEN_OUT,
+  // Some of these kernels are incomplete (masks by keys) or wrong (a fused Conv that adds its fourth input).
+  ...FUSIONS,
   ...convolutionForms,
   ...elementwiseForms,
   ...movementForms,
