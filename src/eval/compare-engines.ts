@@ -37,7 +37,7 @@ export async function crossValidateModels(
   const { data, dataOptions = {}, tolerance, threads } = options
   const plans = []
   for (const model of options.models) plans.push(await planModel(model, options.output))
-  const dataset = await openDataset(data, { usual: 'val', ...dataOptions })
+  const dataset = await openDataset(data, { usual: 'val', ...dataOptions, model: plans[0]!.inputs })
   const models: CrossValidation[] = []
   const measured = plans.map(plan => measuredData(plan, dataset, options, signal))
   for (const [i, { path }] of plans.entries()) {

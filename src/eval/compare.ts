@@ -68,7 +68,7 @@ export async function evaluateModels(
   const { models, data, dataOptions = {} } = options
   const plans: ModelPlan[] = []
   for (const model of models) plans.push(await planModel(model, options.output))
-  const dataset = await openDataset(data, { usual: 'val', ...dataOptions })
+  const dataset = await openDataset(data, { usual: 'val', ...dataOptions, model: plans[0]!.inputs })
   const results: EvaluatedModel[] = []
   for (const plan of plans) results.push(await evaluateOne(engine, plan, dataset, options, context))
   const comparable = new Set(results.map(({ task }) => task)).size === 1

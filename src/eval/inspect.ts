@@ -10,7 +10,9 @@ import type { Value } from '../ir/value.ts'
 import {
   classifyWeights,
   cloneModel,
+  findHead,
   findLogits,
+  inlineFunctions,
   liftConstants,
   raiseOpset,
   tensorOf,
@@ -47,6 +49,8 @@ export interface InspectedWeight {
   readonly elements: number
   readonly role: WeightRole
   readonly reason: string
+  /** The nodes at which it meets activations; a tied weight has several. */
+  readonly usedBy: readonly string[]
   readonly trainable: boolean
   readonly storage: 'initializer' | 'constant-node'
   /** Whether the elements are in a data file beside the model. */
@@ -93,6 +97,12 @@ export interface Inspection {
     readonly activation: Activation
     readonly notes: readonly string[]
   } | null
+  /** What `--head reinit` would replace; null where no classifier is found. */
+  readonly head: {
+    readonly classes: number
+    readonly nodes: readonly string[]
+    readonly weights: readonly string[]
+  } | null
   readonly externalData: readonly {
     readonly file: string
     readonly tensors: number
@@ -127,9 +137,10 @@ export async function inspectOpen(
   options: InspectOptions = {},
   external: ReadonlySet<Tensor> = new Set(),
 ): Promise<Inspection> {
-  const weights = (await classifyWeights(model, options.patterns)).map(
-    ({ name, dtype, dims, role, reason, trainable, origin, tensor }): InspectedWeight => ({
+  const weights = (await classifyWeights(withoutFunctions(model), options.patterns)).map(
+    ({ name, dtype, dims, role, reason, trainable, origin, tensor, users }): InspectedWeight => ({
       ...{ name, dtype, dims, elements: sizeOf(dims), role, reason, trainable },
+      usedBy: users.map(({ label }) => label),
       storage: origin.kind,
       external: external.has(tensor),
     }),
@@ -153,8 +164,30 @@ export async function inspectOpen(
     weights,
     batchNorm: inspectBatchNorm(model),
     prediction: findPrediction(model, options.output),
+    head: describeHead(model, options.output),
     externalData: [],
     obstacles: await findObstacles(model, options.patterns, options.output),
+  }
+}
+
+/** The model as training sees it: calls of local functions are copies of their bodies. */
+function withoutFunctions(model: Model): Model {
+  if (model.functions.length === 0) return model
+  const { model: copy } = cloneModel(model)
+  return inlineFunctions(copy).model
+}
+
+function describeHead(model: Model, output: string | undefined): Inspection['head'] {
+  try {
+    const { classes, layers } = findHead(model, output)
+    return {
+      classes,
+      nodes: layers.map(({ node }) => node.label),
+      weights: layers.flatMap(({ weight, bias }) => [weight.name, ...(bias ? [bias.name] : [])]),
+    }
+  } catch (error) {
+    if (error instanceof SwaError) return null
+    throw error
   }
 }
 

@@ -94,7 +94,12 @@ export function describeInspection(inspection: Inspection, options: { weights: b
     ...inspection.inputs.map(({ name, type }): [string, string] => ['input', `${name}: ${type}`]),
     ...inspection.outputs.map(({ name, type }): [string, string] => ['output', `${name}: ${type}`]),
     ['parameters', describeParameters(inspection)],
+    ...tiedWeights(weights).map((tie): [string, string] => ['tied', tie]),
+    ...(inspection.functions > 0
+      ? [['functions', `${inspection.functions} local functions, inlined for training`] as [string, string]]
+      : []),
     ['batch norm', batchNorm.summary],
+    ...(inspection.head ? [['head', headWords(inspection.head)] as [string, string]] : []),
     ...(prediction?.notes ?? []).map((note): [string, string] => ['loss', note]),
     ...Object.entries(inspection.metadata).map(([key, value]): [string, string] => [
       'metadata',
@@ -121,6 +126,18 @@ export function describeInspection(inspection: Inspection, options: { weights: b
           ...(cure ? [`  help: ${cure}`] : []),
         ])),
   ].join('\n')
+}
+
+/** The classifier that `--head reinit` replaces. */
+function headWords({ classes, nodes, weights }: NonNullable<Inspection['head']>): string {
+  return `${classes} classes by ${nodes.join(', ')} (${weights.join(', ')})`
+}
+
+/** Trained matrices and tables that several nodes read, such as an embedding that is the last layer too. */
+function tiedWeights(weights: readonly InspectedWeight[]): string[] {
+  return weights
+    .filter(({ trainable, dims, usedBy }) => trainable && dims.length > 1 && usedBy.length > 1)
+    .map(({ name, usedBy }) => `${name} is read by ${shorten(usedBy.join(', '))}`)
 }
 
 function describeOpsets({ opset, opsetImports }: Inspection): string {
