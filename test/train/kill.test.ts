@@ -14,7 +14,7 @@ const KILLS = 20
 const ROOT = join(import.meta.dirname, '../..')
 const SEED = 20_261
 const folder = mkdtempSync(join(tmpdir(), 'swa-kill-'))
-const data = writeDigits(join(folder, 'data'), 360)
+const data = writeDigits(join(folder, 'data'), 240)
 
 function start(run: string) {
   const model = join('fixtures', 'demo', 'digits_cnn.onnx')
