@@ -3,7 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { float, type Attribute } from '../../src/ir/attribute.ts'
-import type { Model } from '../../src/ir/graph.ts';
+import type { Model } from '../../src/ir/graph.ts'
 import { FunctionDefinition } from '../../src/ir/graph.ts'
 import { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'

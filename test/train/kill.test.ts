@@ -1,4 +1,4 @@
-/** A run that is killed (SIGKILL) at twenty random moments and resumed ends with the bytes of an uninterrupted one. */
+/** A run that is killed (SIGKILL) at twelve random moments and resumed ends with the bytes of an uninterrupted one. */
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert'
 import { Random } from '../../src/util/random.ts'
 import { writeDigits } from '../support/digits.ts'
 
-const KILLS = 20
+const KILLS = 12
 const ROOT = join(import.meta.dirname, '../..')
 const SEED = 20_261
 const folder = mkdtempSync(join(tmpdir(), 'swa-kill-'))
