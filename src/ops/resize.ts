@@ -9,6 +9,7 @@ import { normalizeAxis, sameShape } from '../tensor/shape.ts'
 import type { Node } from '../ir/node.ts'
 import { axisMatrix, type AxisMatrix } from './axis-matrix.ts'
 import { cubicPolynomials } from './cubic.ts'
+import { choose } from './choose.ts'
 
 /** The elements of the optional inputs of a Resize node; null where the input is absent or empty. */
 export interface ResizeInputs {
@@ -217,12 +218,4 @@ function axesOf(node: Node, { roi, scales, sizes }: ResizeInputs): ResizeAxis[] 
     const [start, end] = at < 0 || !roi ? [0, 1] : [f(roi[at]!), f(roi[at + axes.length]!)]
     return { input, output: y[axis]!, scale, start, end }
   })
-}
-
-function choose<T>(node: Node, attribute: string, fallback: string, table: Readonly<Record<string, T>>): T {
-  const name = node.string(attribute, fallback)
-  const found = table[name]
-  if (found) return found
-  const known = Object.keys(table).join(', ')
-  throw new UnsupportedError(`${node.label}: attribute ${attribute} should be one of ${known}, found ${name}`)
 }

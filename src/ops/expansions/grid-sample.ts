@@ -5,10 +5,10 @@ import type { Node } from '../../ir/node.ts'
 import type { Value } from '../../ir/value.ts'
 import { sizeOf } from '../../tensor/shape.ts'
 import { Tensor } from '../../tensor/tensor.ts'
-import { UnsupportedError } from '../../util/errors.ts'
 import { cubicPolynomials } from '../cubic.ts'
 import type { Expansion } from '../expansion.ts'
 import { channelRows, fromChannelRows, inside, isInside, samples, type Tap } from './sampling.ts'
+import { choose } from '../choose.ts'
 
 /** What PyTorch's grid_sample and ONNX Runtime's GridSample have for the cubic's free parameter. */
 const CUBIC_A = -0.75
@@ -128,11 +128,3 @@ const reflection: Padding = (op, { index, weight }, size, aligned) => {
 }
 
 const PADDINGS: Readonly<Record<string, Padding>> = { zeros, border, reflection }
-
-function choose<T>(node: Node, attribute: string, fallback: string, table: Readonly<Record<string, T>>): T {
-  const name = node.string(attribute, fallback)
-  const found = table[name]
-  if (found) return found
-  const known = Object.keys(table).join(', ')
-  throw new UnsupportedError(`${node.label}: attribute ${attribute} should be one of ${known}, found ${name}`)
-}
