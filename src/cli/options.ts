@@ -1,7 +1,7 @@
 /** Options that several commands share, as tables by category, and their way into library options. */
 
 import type { Options } from 'yargs'
-import type { PresetName, Split, TargetKind } from '../data/index.ts'
+import type { PresetName, Split, TargetChoice, TargetKind } from '../data/index.ts'
 import type { DataOptions } from '../eval/loading.ts'
 import type { WeightPatterns } from '../passes/index.ts'
 import { AUTO, CPU, engineWords } from '../runtime/engines.ts'
@@ -41,13 +41,19 @@ export const DATA_OPTIONS = {
   targets: {
     type: 'string',
     group: 'Data:',
-    describe: 'npz: name of the array of targets; npy, IDX: path of the file of targets',
+    describe:
+      'npz: name of the array of targets, or one for each output: a,b in their order, or OUTPUT=a,OUTPUT=b; npy, IDX: path of the file of targets',
   },
   'target-kind': {
     choices: ['class', 'multilabel', 'values'] as const,
     group: 'Data:',
     describe:
       'npz, npy: whether targets are classes, yes or no for each class, or numbers to be predicted (default: whole numbers and one-hot rows are classes)',
+  },
+  'mask-values': {
+    type: 'string',
+    group: 'Data:',
+    describe: 'folders images and masks: the numbers in the masks that are classes 0, 1, ...: 0,255',
   },
   tokenizer: {
     type: 'string',
@@ -188,6 +194,7 @@ export interface DataArguments {
   readonly inputs?: string | undefined
   readonly targets?: string | undefined
   readonly targetKind?: TargetKind | undefined
+  readonly maskValues?: string | undefined
   readonly classNames?: string | undefined
   readonly tokenizer?: string | undefined
   readonly textColumns?: string | undefined
@@ -216,7 +223,7 @@ export interface WeightArguments {
 
 /** Which samples, and what becomes of them on the way to the model. */
 export function dataOptions(args: DataArguments & { readonly ignoreIndex?: number }): DataOptions {
-  const { split, targets, targetKind, preset, mean, std, size, inputs, limit, classNames, ignoreIndex } = args
+  const { split, targetKind, preset, mean, std, size, inputs, limit, classNames, ignoreIndex } = args
   if ((mean === undefined) !== (std === undefined)) {
     throw new UsageError(`--${mean === undefined ? 'std' : 'mean'}: expected --mean and --std together`)
   }
@@ -225,8 +232,9 @@ export function dataOptions(args: DataArguments & { readonly ignoreIndex?: numbe
     seed: natural('--seed', args.seed),
     ...given({
       split,
-      targets,
+      targets: args.targets === undefined ? undefined : parseTargets(args.targets),
       targetKind,
+      maskValues: args.maskValues === undefined ? undefined : parseLevels(args.maskValues),
       ignoreIndex,
       preset,
       tokenizer: args.tokenizer,
@@ -270,6 +278,39 @@ function parseNames(option: string, text: string): string[] {
   const names = text.split(',').map(name => name.trim())
   if (names.every(name => name !== '') && new Set(names).size === names.length) return names
   throw new UsageError(`${option}: expected different names separated by commas, found "${text}"`)
+}
+
+/** A name or a path; `a,b` in the order of the outputs; `one=a,two=b` by their names. */
+function parseTargets(text: string): string | readonly TargetChoice[] {
+  if (!/[,=]/.test(text) || /[\\/]/.test(text)) return text
+  const parts = parseNames('--targets', text)
+  const choices = parts.map((part, position): TargetChoice => {
+    const at = part.lastIndexOf('=')
+    return { array: part.slice(at + 1).trim(), output: at < 0 ? position : part.slice(0, at).trim() }
+  })
+  const kinds = new Set(choices.map(({ output }) => typeof output))
+  const different = (key: keyof TargetChoice) => new Set(choices.map(choice => choice[key])).size
+  const whole = choices.every(({ array, output }) => array !== '' && output !== '')
+  if (
+    whole &&
+    kinds.size === 1 &&
+    different('array') === parts.length &&
+    different('output') === parts.length
+  )
+    return choices
+  throw new UsageError(
+    `--targets: expected different arrays such as a,b, or OUTPUT=a,OUTPUT=b, found "${text}"`,
+  )
+}
+
+/** Numbers that pixels of masks can hold. */
+function parseLevels(text: string): number[] {
+  const levels = parseNumbers('--mask-values', text)
+  const fits = levels.every(level => Number.isInteger(level) && level >= 0 && level < 65536)
+  if (fits && new Set(levels).size === levels.length) return levels
+  throw new UsageError(
+    `--mask-values: expected different whole numbers from 0 to 65535, such as 0,255, found "${text}"`,
+  )
 }
 
 /** `1,2.5` -> [1, 2.5]. */

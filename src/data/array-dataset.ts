@@ -2,7 +2,13 @@
 
 import { formatShape, type Shape } from '../tensor/shape.ts'
 import { InputError } from '../util/errors.ts'
-import { targetColumn, type TargetArray, type TargetColumn, type TargetOptions } from './array-targets.ts'
+import {
+  IGNORED,
+  targetColumn,
+  type TargetArray,
+  type TargetColumn,
+  type TargetOptions,
+} from './array-targets.ts'
 import {
   fieldSize,
   guessLayout,
@@ -11,6 +17,7 @@ import {
   type Dataset,
   type Field,
   type FieldLayout,
+  type MaskOf,
   type Sample,
   type SampleInput,
   type Target,
@@ -65,7 +72,11 @@ export class ArrayDataset implements Dataset {
       const field = 'dims' in targets ? '0' : array.name
       return targetColumn(name, field, array, t === 0 ? options : others)
     })
-    this.targets = this.#targets.map(({ field }) => field)
+    this.targets = this.#targets.map(({ field }, t) => {
+      const { output } = arrays[t]!
+      const mask = maskOf(field, this.fields, options.ignoreIndex ?? IGNORED)
+      return { ...field, ...(mask ? { mask } : {}), ...(output === undefined ? {} : { output }) }
+    })
     this.classes = this.targets[0]!.classes
     this.notes = [...(options.notes ?? []), ...this.#targets.flatMap(({ note }) => note ?? [])]
   }
@@ -103,6 +114,16 @@ export function fitted(input: SampleInput, geometry: Geometry | undefined): Samp
   const { height, width } = size
   if (input.layout === 'CHW') return { ...input, data, dims: [dims.channels, height, width] }
   return { ...input, data, dims: input.layout === 'HW' ? [height, width] : [height, width, dims.channels] }
+}
+
+/** Classes at every pixel of an image are its mask. */
+function maskOf({ kind, dims }: TargetField, fields: readonly Field[], ignored: number): MaskOf | null {
+  if (kind !== 'class' || dims.length !== 2) return null
+  const image = fields.find(field => {
+    const size = imageDims(field.dims!, field.layout)
+    return size?.height === dims[0] && size?.width === dims[1]
+  })
+  return image ? { field: image.name, ignored } : null
 }
 
 function fieldOf(name: string, input: RowArray, layout: FieldLayout | undefined): Field {

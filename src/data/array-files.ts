@@ -3,6 +3,7 @@
 import { formatShape } from '../tensor/shape.ts'
 import { InputError, UsageError } from '../util/errors.ts'
 import { ArrayDataset, type ArrayDatasetOptions, type RowArray } from './array-dataset.ts'
+import type { TargetArray } from './array-targets.ts'
 import type { NpyArray } from './npy.ts'
 import { splitName, type Located, type OpenPart, type Split } from './splits.ts'
 import { quoteSome } from './subset.ts'
@@ -18,8 +19,15 @@ export interface ArrayStore {
 export interface ArrayChoice extends Omit<ArrayDatasetOptions, 'classNames' | 'notes'> {
   /** Names of the input arrays, in the order of the model's inputs; they become the inputs' names. */
   readonly inputs?: readonly string[]
-  /** Name of the array of targets. */
-  readonly targets?: string
+  /** Name of the array of targets, or several with the outputs that they go with. */
+  readonly targets?: string | readonly TargetChoice[]
+}
+
+/** An array of targets and the model output that it goes with. */
+export interface TargetChoice {
+  readonly array: string
+  /** By name, or by position. */
+  readonly output: string | number
 }
 
 const INPUTS = ['x', 'image', 'images', 'data', 'input', 'inputs', 'feature', 'features', 'arr_0']
@@ -28,13 +36,26 @@ const CLASS_NAMES = ['classes', 'class_names', 'label_names', 'target_names']
 
 interface Roles {
   readonly inputs: readonly string[]
-  readonly targets: string
+  readonly targets: readonly TargetRole[]
+}
+
+interface TargetRole {
+  readonly array: string
+  /** Absent for an only one, which goes with any output. */
+  readonly output?: string | number
+}
+
+/** The targets that were asked for; null if none were. */
+function chosenTargets({ targets }: ArrayChoice): readonly TargetRole[] | null {
+  if (targets === undefined) return null
+  return typeof targets === 'string' ? [{ array: targets }] : targets
 }
 
 /** Recognises inputs and targets; throws with the names found when it cannot. */
 export function locateArrays(store: ArrayStore, choice: ArrayChoice): Located {
   const { kind, path } = store
-  for (const key of [...(choice.inputs ?? []), ...(choice.targets === undefined ? [] : [choice.targets])]) {
+  const wanted = chosenTargets(choice)
+  for (const key of [...(choice.inputs ?? []), ...(wanted ?? []).map(({ array }) => array)]) {
     if (!store.keys.includes(key))
       throw new UsageError(`${path}: there is no array '${key}', found ${quoteSome(store.keys)}`)
   }
@@ -42,7 +63,7 @@ export function locateArrays(store: ArrayStore, choice: ArrayChoice): Located {
   const names = store.keys.find(key => CLASS_NAMES.includes(key.toLowerCase()))
   for (const key of store.keys) {
     if (key === names) continue
-    const split = choice.inputs || choice.targets !== undefined ? 'whole' : splitName(key).split
+    const split = choice.inputs || wanted ? 'whole' : splitName(key).split
     groups.set(split, [...(groups.get(split) ?? []), key])
   }
   const parts: Partial<Record<Split | 'whole', OpenPart>> = {}
@@ -57,18 +78,22 @@ export function locateArrays(store: ArrayStore, choice: ArrayChoice): Located {
 
 function pickRoles(store: ArrayStore, keys: readonly string[], choice: ArrayChoice): Roles {
   const known = (names: readonly string[]) => keys.filter(key => names.includes(splitName(key).rest))
-  const targets = choice.targets === undefined ? known(TARGETS) : [choice.targets]
-  if (targets.length !== 1) {
+  const asked = chosenTargets(choice)
+  const targets = asked ?? known(TARGETS).map(array => ({ array }))
+  if (targets.length === 0 || (!asked && targets.length > 1)) {
     throw new InputError(
       `${store.path}: expected one array of targets (${TARGETS.slice(0, 5).join(', ')}), found ${quoteSome(store.keys)}`,
-      { cure: 'name the array of targets with --targets' },
+      {
+        cure: 'name the array of targets with --targets, or one for each output of the model: --targets a,b',
+      },
     )
   }
-  const rest = keys.filter(key => key !== targets[0])
+  const arrays = targets.map(({ array }) => array)
+  const rest = keys.filter(key => !arrays.includes(key))
   const usual = known(INPUTS)
   if (!choice.inputs && rest.length > 1 && usual.length > 0 && usual.length < rest.length) {
     throw new InputError(
-      `${store.path}: it is not clear which arrays are inputs: ${quoteSome(rest)}; targets are '${targets[0]!}'`,
+      `${store.path}: it is not clear which arrays are inputs: ${quoteSome(rest)}; targets are ${quoteSome(arrays)}`,
       { cure: 'name the input arrays with --inputs, in the order of the model inputs' },
     )
   }
@@ -77,7 +102,7 @@ function pickRoles(store: ArrayStore, keys: readonly string[], choice: ArrayChoi
     throw new InputError(
       `${store.path}: expected an array of inputs (${INPUTS.slice(0, 8).join(', ')}), found ${quoteSome(store.keys)}`,
     )
-  return { inputs: chosen, targets: targets[0]! }
+  return { inputs: chosen, targets }
 }
 
 async function openArrays(
@@ -101,14 +126,16 @@ async function openArrays(
           : splitName(key).rest
     inputs.push({ name: field, dims: array.dims, data: array.data })
   }
-  const { dims, data, integer } = await readNumbers(store, roles.targets)
+  const targets: TargetArray[] = []
+  for (const { array, output } of roles.targets) {
+    const numbers = await readNumbers(store, array)
+    targets.push({ name: array, ...numbers, ...(output === undefined ? {} : { output }) })
+  }
   const names = classNames ?? (namesKey === undefined ? undefined : await readTexts(store, namesKey))
-  return new ArrayDataset(
-    name,
-    inputs,
-    { name: roles.targets, dims, data, integer },
-    { ...choice, ...(names === undefined ? {} : { classNames: names }) },
-  )
+  return new ArrayDataset(name, inputs, targets.length === 1 ? targets[0]! : targets, {
+    ...choice,
+    ...(names === undefined ? {} : { classNames: names }),
+  })
 }
 
 async function readNumbers(store: ArrayStore, key: string) {

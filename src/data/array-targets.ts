@@ -16,6 +16,8 @@ export interface TargetArray {
   readonly kind?: TargetKind
   /** The names of labels 0, 1, ... */
   readonly classNames?: readonly string[]
+  /** The model output that it is given to: by name, or by position. */
+  readonly output?: string | number
 }
 
 export interface TargetOptions {

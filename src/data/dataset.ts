@@ -34,10 +34,30 @@ export interface TargetField {
   /** The model output that it belongs to; a decimal number means the output at that position, an only '0' any output. */
   readonly name: string
   readonly kind: TargetKind
-  /** Dims of one sample: `[]` for one class, [length] for a class for each token, [height, width] for each pixel. */
+  /**
+   * Dims of one sample: `[]` for one class, [length] for a class for each token, [height, width] for each pixel ([0, 0]
+   * for masks of several sizes).
+   */
   readonly dims: Shape
   /** Class names by index; null exactly when the target is values. */
   readonly classes: readonly string[] | null
+  /** What makes it the mask of an image; absent if it is none. */
+  readonly mask?: MaskOf
+  /** The model output that it was given to by name, or by position; absent where its own name says it. */
+  readonly output?: string | number
+}
+
+/** A class for each pixel of an image: it is cut, scaled and moved as its image is. */
+export interface MaskOf {
+  /** The name of the field. */
+  readonly field: string
+  /** The class of pixels that have none. */
+  readonly ignored: number
+}
+
+/** Classes of pixels, row by row. */
+export interface Mask extends ImageSize {
+  readonly labels: Int32Array
 }
 
 /** A class index, the classes of all elements (tokens, pixels), or numbers: values, or 0 and 1 for each class. */
@@ -46,6 +66,8 @@ export type Target = number | Int32Array | Float32Array
 export interface Sample {
   /** Aligned with the data set's fields. */
   readonly inputs: readonly SampleInput[]
+  /** Masks that were decoded with the images, aligned with the data set's targets; others `target` gives. */
+  readonly masks?: readonly Mask[]
 }
 
 /** Samples that are in memory, so that a batch is written without an object for each sample. */
@@ -71,8 +93,10 @@ export interface Dataset {
   readonly columns: Columns | null
   /** The class of a sample in the main target, without decoding it; null where that is not one class a sample. */
   label(index: number): number | null
-  /** One target of a sample, the main one by default. */
+  /** One target of a sample, the main one by default; masks in files are no part of it, `load` gives them. */
   target(index: number, target?: number): Target
+  /** Pixels of each class in the mask of a sample, of data sets whose masks are in files; those without a class are left out. */
+  maskCounts?(index: number): Uint32Array | undefined
   /** For messages: the file, or the row. */
   sampleName(index: number): string
   /** Decodes a sample; `geometry` says which part of an image is wanted, at which size. */

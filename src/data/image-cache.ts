@@ -1,6 +1,6 @@
 /** Keeps decoded images, up to a number of bytes, so that later epochs need not decode them again. */
 
-import type { Columns, Dataset, Field, Sample, SampleInput, Target, TargetField } from './dataset.ts'
+import type { Columns, Dataset, Field, Sample, Target, TargetField } from './dataset.ts'
 import type { Geometry } from './geometry.ts'
 
 /**
@@ -11,7 +11,7 @@ import type { Geometry } from './geometry.ts'
 export class CachedDataset implements Dataset {
   readonly #base: Dataset
   readonly #capacity: number
-  readonly #kept = new Map<string, readonly SampleInput[]>()
+  readonly #kept = new Map<string, Sample>()
   #bytes = 0
 
   constructor(base: Dataset, capacity: number) {
@@ -60,6 +60,10 @@ export class CachedDataset implements Dataset {
     return this.#base.target(index, target)
   }
 
+  maskCounts(index: number): Uint32Array | undefined {
+    return this.#base.maskCounts?.(index)
+  }
+
   sampleName(index: number): string {
     return this.#base.sampleName(index)
   }
@@ -67,11 +71,15 @@ export class CachedDataset implements Dataset {
   async load(index: number, geometry?: Geometry): Promise<Sample> {
     const key = geometry && geometry.key === null ? null : `${index} ${geometry?.key ?? ''}`
     const kept = key === null ? undefined : this.#kept.get(key)
-    if (kept) return { inputs: kept }
+    if (kept) return kept
     const sample = await this.#base.load(index, geometry)
-    const bytes = sample.inputs.reduce((sum, input) => sum + input.data.byteLength, 0)
+    const arrays = [
+      ...sample.inputs.map(({ data }) => data),
+      ...(sample.masks ?? []).map(({ labels }) => labels),
+    ]
+    const bytes = arrays.reduce((sum, { byteLength }) => sum + byteLength, 0)
     if (key !== null && !this.#kept.has(key) && this.#bytes + bytes <= this.#capacity) {
-      this.#kept.set(key, sample.inputs)
+      this.#kept.set(key, sample)
       this.#bytes += bytes
     }
     return sample

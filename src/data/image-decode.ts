@@ -3,7 +3,7 @@
 import { stat } from 'node:fs/promises'
 import type * as Sharp from 'sharp'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
-import type { SampleInput } from './dataset.ts'
+import type { ImageSize, SampleInput } from './dataset.ts'
 import type { Geometry } from './geometry.ts'
 import { resample } from './resample.ts'
 
@@ -61,6 +61,17 @@ export async function decodeImage(path: string, geometry?: Geometry): Promise<Sa
     if (data.length !== expected)
       throw new InputError(`decoded to ${data.length} bytes, expected ${expected}`)
     return { data, dims: [size.height, size.width, 3], layout: 'HWC' }
+  } catch (error) {
+    throw await decodeError(path, error)
+  }
+}
+
+/** Height and width of an image file, from its header. */
+export async function readImageSize(path: string): Promise<ImageSize> {
+  const sharp = await loadSharp()
+  try {
+    const { width, height } = await sharp(path).metadata()
+    return { height, width }
   } catch (error) {
     throw await decodeError(path, error)
   }

@@ -1,6 +1,7 @@
 /** Data sets, transforms, sampling and batches. */
 
 export * from './array-dataset.ts'
+export type { TargetChoice } from './array-files.ts'
 export * from './array-targets.ts'
 export * from './augment/color-jitter.ts'
 export * from './augment/erasing.ts'
@@ -15,6 +16,9 @@ export * from './idx.ts'
 export * from './image-cache.ts'
 export * from './image-folder.ts'
 export * from './loader.ts'
+export * from './mask/check-moves.ts'
+export * from './mask/fit.ts'
+export * from './mask/mask-folder.ts'
 export * from './npy.ts'
 export * from './npz.ts'
 export * from './open.ts'

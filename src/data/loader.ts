@@ -6,7 +6,10 @@ import { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
 import { nextTurn } from '../util/next-turn.ts'
 import { Random } from '../util/random.ts'
-import { fieldSize, type Dataset, type Sample } from './dataset.ts'
+import { fieldSize, type Dataset, type Sample, type TargetField } from './dataset.ts'
+import { checkMoves } from './mask/check-moves.ts'
+import type { Placed } from './mask/follow.ts'
+import { MaskWriter } from './mask/write.ts'
 import { createPipeline, type BatchArray, type Draw, type Pipeline } from './pipeline.ts'
 import { Limiter, prefetch } from './prefetch.ts'
 import { Sampler } from './sampler.ts'
@@ -21,7 +24,7 @@ export interface Batch {
   readonly inputs: ReadonlyMap<string, Tensor>
   /**
    * One tensor for each target of the data set, keyed by its name as the inputs are by theirs: int64 [size, ...dims]
-   * class indices, or float32 [size, ...dims].
+   * class indices, or float32 [size, ...dims]. Masks are int64 [size, height, width] as their images are.
    */
   readonly targets: ReadonlyMap<string, Tensor>
   /** Samples in the batch: the batch size, or fewer in the last batch of an evaluation. */
@@ -41,6 +44,8 @@ export interface LoaderOptions {
   readonly transforms: Transforms | Readonly<Record<string, Transforms>>
   /** Shuffle although evaluating (batch-norm recalibration on a part of the data). */
   readonly shuffle?: boolean
+  /** The class of pixels of masks that come from outside the image; by default that of pixels without a class. */
+  readonly outside?: number
   /** Batches made ahead of the one in use; 3 by default. */
   readonly prefetch?: number
   /** Samples decoded at the same time; the number of processors by default. */
@@ -58,6 +63,7 @@ export class BatchLoader {
   readonly #train: boolean
   readonly #ahead: number
   readonly #limiter: Limiter
+  readonly #masks: MaskWriter
 
   constructor(dataset: Dataset, options: LoaderOptions) {
     this.dataset = dataset
@@ -75,11 +81,22 @@ export class BatchLoader {
         throw new UsageError(`data: input '${field.name}' of ${dataset.name} has no transforms`)
       return createPipeline(transforms as Transforms, field)
     })
+    if (this.#train) checkMoves(dataset, options.transforms)
+    this.#masks = new MaskWriter(dataset, options.outside)
   }
 
   /** Dims of one sample of each input, in the order of the fields; null where they depend on the image. */
   get sampleDims(): readonly (Shape | null)[] {
     return this.#pipelines.map(pipeline => pipeline.dims)
+  }
+
+  /** The targets with the dims that they have in a batch: those of masks are their images' height and width. */
+  get targets(): readonly TargetField[] {
+    return this.dataset.targets.map(target => {
+      const f = this.dataset.fields.findIndex(({ name }) => name === target.mask?.field)
+      const size = this.#pipelines[f]?.size
+      return size ? { ...target, dims: [size.height, size.width] } : target
+    })
   }
 
   /** Samples of one epoch. */
@@ -96,10 +113,11 @@ export class BatchLoader {
   /** One batch, by its position alone. */
   async batch(epoch: number, index: number, signal?: AbortSignal): Promise<Batch> {
     const sampleIndices = this.#sampler.indices(epoch, index)
-    const inputs = this.dataset.columns
+    const { inputs, placed, loaded } = this.dataset.columns
       ? await this.#fromColumns(epoch, sampleIndices)
       : await this.#fromSamples(epoch, sampleIndices, signal)
-    const targets = targetTensors(this.dataset, sampleIndices)
+    const masks = this.#masks.write(sampleIndices, placed, loaded)
+    const targets = targetTensors(this.dataset, sampleIndices, masks)
     return { inputs, targets, size: sampleIndices.length, index, epoch, sampleIndices }
   }
 
@@ -109,29 +127,26 @@ export class BatchLoader {
   }
 
   /** Rows in memory, straight into the batch. */
-  async #fromColumns(epoch: number, samples: Uint32Array): Promise<Map<string, Tensor>> {
+  async #fromColumns(epoch: number, samples: Uint32Array): Promise<Made> {
     await nextTurn() // batches made ahead must not hold up the one in use
     const { inputs, rows } = this.dataset.columns!
     const tensors = new Map<string, Tensor>()
-    this.dataset.fields.forEach((field, f) => {
+    const placed = this.dataset.fields.map((field, f) => {
       const pipeline = this.#pipelines[f]!
       const stride = fieldSize(field)
       const { array, tensor, size } = allocate(pipeline, samples.length, pipeline.dims!)
-      samples.forEach((sample, i) => {
-        const row = rows ? rows[sample]! : sample
-        pipeline.writeRow(inputs[f]!, row * stride, this.#draw(pipeline, f, epoch, sample), array, i * size)
-      })
       tensors.set(field.name, tensor)
+      return Array.from(samples, (sample, i) => {
+        const row = rows ? rows[sample]! : sample
+        const draw = this.#draw(pipeline, f, epoch, sample)
+        return pipeline.writeRow(inputs[f]!, row * stride, draw, array, i * size)
+      })
     })
-    return tensors
+    return { inputs: tensors, placed, loaded: null }
   }
 
   /** Samples that must be fetched and decoded first. */
-  async #fromSamples(
-    epoch: number,
-    samples: Uint32Array,
-    signal?: AbortSignal,
-  ): Promise<Map<string, Tensor>> {
+  async #fromSamples(epoch: number, samples: Uint32Array, signal?: AbortSignal): Promise<Made> {
     const draws = Array.from(samples, sample =>
       this.#pipelines.map((pipeline, f) => this.#draw(pipeline, f, epoch, sample)),
     )
@@ -144,14 +159,14 @@ export class BatchLoader {
       ),
     )
     const tensors = new Map<string, Tensor>()
-    this.dataset.fields.forEach((field, f) => {
+    const placed = this.dataset.fields.map((field, f) => {
       const pipeline = this.#pipelines[f]!
       const dims = this.#commonDims(pipeline, f, samples, loaded)
       const { array, tensor, size } = allocate(pipeline, samples.length, dims)
-      loaded.forEach(({ inputs }, i) => pipeline.writeInput(inputs[f]!, draws[i]![f]!, array, i * size))
       tensors.set(field.name, tensor)
+      return loaded.map(({ inputs }, i) => pipeline.writeInput(inputs[f]!, draws[i]![f]!, array, i * size))
     })
-    return tensors
+    return { inputs: tensors, placed, loaded }
   }
 
   #commonDims(pipeline: Pipeline, f: number, samples: Uint32Array, loaded: readonly Sample[]): Shape {
@@ -164,6 +179,15 @@ export class BatchLoader {
       { cure: 'add a crop or an exact resize to the transforms' },
     )
   }
+}
+
+/** The inputs of a batch, and what its masks are made of. */
+interface Made {
+  readonly inputs: Map<string, Tensor>
+  /** By field, then by sample. */
+  readonly placed: readonly (readonly (Placed | null)[])[]
+  /** Samples that were fetched; null if all are in memory. */
+  readonly loaded: readonly Sample[] | null
 }
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array }

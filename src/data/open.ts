@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { FileSource } from '../tensor/file-source.ts'
 import { InputError, UsageError } from '../util/errors.ts'
-import { locateArrays, type ArrayChoice } from './array-files.ts'
+import { locateArrays, type ArrayChoice, type TargetChoice } from './array-files.ts'
 import type { ArrayDatasetOptions } from './array-dataset.ts'
 import { isGzip, loadUnpacked } from './bytes.ts'
 import { locateClassJson } from './class-json.ts'
@@ -12,6 +12,7 @@ import type { Dataset } from './dataset.ts'
 import { locateIdx, locateIdxPair } from './idx-files.ts'
 import { isIdx } from './idx.ts'
 import { classFolders, isImageName, listEntries, openImageFolder } from './image-folder.ts'
+import { locateMasks } from './mask/locate-masks.ts'
 import { openNpz, storeOfNpyFiles } from './npz.ts'
 import { openBothSplits, openSplit, splitOf, type Located, type OpenPart, type Split } from './splits.ts'
 import { locateTable, locateTables } from './table/locate-tables.ts'
@@ -33,14 +34,19 @@ export interface OpenOptions extends ArrayChoice, Omit<TableChoice, 'targetKind'
   readonly classes?: readonly string[]
   /** At most so many samples, balanced over the classes. */
   readonly limit?: number
-  /** Name of the targets: an array of an npz or npy folder, or the path of an npy or IDX file. */
-  readonly targets?: string
+  /**
+   * Name of the targets: an array of an npz or npy folder, or the path of an npy or IDX file; or several arrays and the
+   * outputs that they go with.
+   */
+  readonly targets?: string | readonly TargetChoice[]
   /** The class of elements (tokens, pixels) that have none; -100 by default. */
   readonly ignoreIndex?: number
+  /** The numbers in mask files that are classes 0, 1, ...; by default the classes themselves. */
+  readonly maskValues?: readonly number[]
 }
 
 const KINDS =
-  'a folder of class folders with images, IDX files (train-images-idx3-ubyte), an .npz or .npy files, class JSON files (0.json), or tables (.jsonl, .csv, .tsv, .parquet)'
+  'a folder of class folders with images, folders images and masks, IDX files (train-images-idx3-ubyte), an .npz or .npy files, class JSON files (0.json), or tables (.jsonl, .csv, .tsv, .parquet)'
 
 /** Opens a data set, or one part of it. */
 export async function openDataset(path: string, options: OpenOptions = {}): Promise<Dataset> {
@@ -88,6 +94,8 @@ async function locateInFolder(path: string, options: OpenOptions): Promise<Locat
   if (npy.length > 0) return locateNpyFolder(path, npy, options)
   const tables = await locateTables(path, files, options)
   if (tables) return tables
+  const masks = await locateMasks(path, folders, options)
+  if (masks) return masks
   const images = await locateImages(path, folders)
   if (images) return images
   const loose = files.filter(isImageName).length
@@ -100,7 +108,7 @@ async function locateInFolder(path: string, options: OpenOptions): Promise<Locat
 /** npy files of a folder; the targets may be given by path, and lie elsewhere. */
 function locateNpyFolder(path: string, names: readonly string[], options: OpenOptions): Located {
   const files = names.map(name => join(path, name))
-  const { targets } = options
+  const targets = oneTarget(path, options, true)
   if (!targets?.endsWith('.npy')) return locateArrays(storeOfNpyFiles(path, files), options)
   const others = files.filter(file => resolve(file) !== resolve(targets))
   return locateArrays(storeOfNpyFiles(path, [...others, targets]), {
@@ -156,7 +164,7 @@ async function locateFile(path: string, options: OpenOptions): Promise<Located> 
     throw new InputError(`data ${path}: one image is no data set; name the folder of its class folder`)
   const start = await readStart(path)
   if (isIdx(isGzip(start) ? await loadUnpacked(path) : start))
-    return locateIdxPair(path, options.targets, arrayOptions(options))
+    return locateIdxPair(path, oneTarget(path, options), arrayOptions(options))
   const magic = Buffer.from(start.subarray(0, 4)).toString('hex')
   throw new InputError(`data ${path}: expected ${KINDS}; found a file that starts with 0x${magic}`)
 }
@@ -172,7 +180,7 @@ async function readStart(path: string): Promise<Uint8Array> {
 
 /** `x.npy` with its targets given by path. */
 function locateNpyPair(path: string, options: OpenOptions): Located {
-  const { targets } = options
+  const targets = oneTarget(path, options)
   if (targets === undefined)
     throw new UsageError(`data ${path}: an .npy file of inputs needs one of targets`, {
       cure: `name the file of targets, or the folder ${dirname(path)} that holds both`,
@@ -180,6 +188,15 @@ function locateNpyPair(path: string, options: OpenOptions): Located {
   const [inputs, labels] = [basename(path, '.npy'), basename(targets, '.npy')]
   if (inputs === labels) throw new UsageError(`data ${path}: inputs and targets have the same name`)
   return locateArrays(storeOfNpyFiles(path, [path, targets]), { ...options, targets: labels })
+}
+
+/** The only target where a file holds one, undefined if none is named; several are arrays of a folder or an npz. */
+function oneTarget(path: string, { targets }: OpenOptions, several = false): string | undefined {
+  if (targets === undefined || typeof targets === 'string') return targets
+  if (several) return undefined
+  throw new UsageError(`data ${path}: expected one file of --targets, found ${targets.length} arrays`, {
+    cure: 'several targets are arrays of an .npz file, or .npy files of one folder',
+  })
 }
 
 function arrayOptions({ targetKind, layout, ignoreIndex }: OpenOptions): ArrayDatasetOptions {

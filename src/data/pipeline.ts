@@ -7,9 +7,11 @@ import { fitted } from './array-dataset.ts'
 import { imageDims, type Field, type ImageDims, type ImageSize, type SampleInput } from './dataset.ts'
 import { changesPixels, isRandom, PixelChanger } from './augment/pixel-changer.ts'
 import { uniform } from './augment/color-jitter.ts'
+import type { Affine } from './augment/neighbours.ts'
 import { erase, erasedRegion, type RandomErasing } from './augment/erasing.ts'
 import type { Elements } from './elements.ts'
-import { centerOffset, randomRegion, resizedSize, type Geometry } from './geometry.ts'
+import { centerOffset, randomRegion, resizedSize, type Geometry, type Placement } from './geometry.ts'
+import type { Placed } from './mask/follow.ts'
 import { PixelWriter, type Window } from './pixels.ts'
 import type { Augment, ImageTransforms, TensorTransforms, Transforms } from './transforms.ts'
 
@@ -33,13 +35,15 @@ export interface Pipeline {
   readonly random: boolean
   /** Dims of one output sample; null if they depend on the image. */
   readonly dims: Shape | null
+  /** Height and width of an image in the batch; null if they depend on the image, or where there is none. */
+  readonly size: ImageSize | null
   draw(random: Random | null): Draw
   /** Dims that this sample will have. */
   dimsOf(input: SampleInput): Shape
-  /** Writes the sample at data[start], an array row with the field's dims. */
-  writeRow(data: Elements, start: number, draw: Draw, out: BatchArray, at: number): void
+  /** Writes the sample at data[start], an array row with the field's dims, and says where its pixels went. */
+  writeRow(data: Elements, start: number, draw: Draw, out: BatchArray, at: number): Placed | null
   /** Writes a sample that was loaded with the draw's geometry. */
-  writeInput(input: SampleInput, draw: Draw, out: BatchArray, at: number): void
+  writeInput(input: SampleInput, draw: Draw, out: BatchArray, at: number): Placed | null
 }
 
 export function createPipeline(transforms: Transforms, field: Field): Pipeline {
@@ -70,8 +74,7 @@ class ImagePipeline implements Pipeline {
   readonly #transforms: ImageTransforms
   readonly #field: Field
   readonly #own: ImageDims | null
-  /** Height and width of the output, where all samples have the same. */
-  readonly #size: ImageSize | null
+  readonly size: ImageSize | null
   readonly #augment: Augment | null
   readonly #still: Draw
   readonly #writer: PixelWriter
@@ -86,8 +89,8 @@ class ImagePipeline implements Pipeline {
     this.#augment = augment && isRandom(augment) ? augment : null
     this.random = this.#augment !== null
     const resized = this.#own ? resizedSize(this.#own, resize) : resize && 'height' in resize ? resize : null
-    this.#size = crop ?? resized
-    if (this.#augment?.randomResizedCrop && this.#size === null)
+    this.size = crop ?? resized
+    if (this.#augment?.randomResizedCrop && this.size === null)
       throw new UsageError(
         'transforms: randomResizedCrop needs a crop or an exact resize for its output size',
       )
@@ -99,7 +102,7 @@ class ImagePipeline implements Pipeline {
     this.#writer = new PixelWriter(transforms, channels, field.layout)
     const changes = this.#augment && changesPixels(this.#augment)
     this.#changer = changes ? new PixelChanger(transforms, channels, field) : null
-    this.dims = this.#size && this.#outDims(this.#size, this.#writer.channels)
+    this.dims = this.size && this.#outDims(this.size, this.#writer.channels)
   }
 
   #plainGeometry(): Geometry {
@@ -123,10 +126,10 @@ class ImagePipeline implements Pipeline {
       random,
     }
     if (!randomResizedCrop) return { ...draw, geometry: this.#still.geometry }
-    const size = this.#size!
+    const size = this.size!
     const { resample } = this.#transforms
-    const place = (source: ImageSize) => ({ region: randomRegion(source, randomResizedCrop, random), size })
-    return { ...draw, geometry: { place, key: null, resample } }
+    const draws = (source: ImageSize) => ({ region: randomRegion(source, randomResizedCrop, random), size })
+    return { ...draw, geometry: { place: once(draws), key: null, resample } }
   }
 
   dimsOf(input: SampleInput): Shape {
@@ -134,21 +137,23 @@ class ImagePipeline implements Pipeline {
     return this.#outDims(this.#transforms.crop ?? { height, width }, this.#transforms.channels ?? channels)
   }
 
-  writeRow(data: Elements, start: number, draw: Draw, out: BatchArray, at: number): void {
-    if (draw.geometry === null) {
-      this.#write(data, start, this.#own!, draw, out, at)
-      return
-    }
+  writeRow(data: Elements, start: number, draw: Draw, out: BatchArray, at: number): Placed {
+    if (draw.geometry === null) return this.#write(data, start, this.#own!, draw, out, at)
     const dims = this.#field.dims!
     const row = data.subarray(start, start + sizeOf(dims))
-    this.writeInput(fitted({ data: row, dims, layout: this.#field.layout }, draw.geometry), draw, out, at)
+    return this.writeInput(
+      fitted({ data: row, dims, layout: this.#field.layout }, draw.geometry),
+      draw,
+      out,
+      at,
+    )
   }
 
-  writeInput(input: SampleInput, draw: Draw, out: BatchArray, at: number): void {
-    this.#write(input.data, 0, imageDims(input.dims, input.layout)!, draw, out, at)
+  writeInput(input: SampleInput, draw: Draw, out: BatchArray, at: number): Placed {
+    return this.#write(input.data, 0, imageDims(input.dims, input.layout)!, draw, out, at)
   }
 
-  #write(data: Elements, start: number, source: ImageSize, draw: Draw, out: BatchArray, at: number): void {
+  #write(data: Elements, start: number, source: ImageSize, draw: Draw, out: BatchArray, at: number): Placed {
     const size = this.#transforms.crop ?? source
     const window: Window = {
       top: centerOffset(source.height, size.height) + draw.down,
@@ -158,10 +163,12 @@ class ImagePipeline implements Pipeline {
     }
     const { random } = draw
     const pixels = out as Float32Array
+    let moves: readonly Affine[] = []
     if (random && this.#changer)
-      this.#changer.write(data, start, source, window, pixels, at, size, random, draw.degrees)
+      moves = this.#changer.write(data, start, source, window, pixels, at, size, random, draw.degrees)
     else this.#writer.write(data, start, source, window, pixels, at, size)
     if (random && this.#augment?.erasing) this.#erase(pixels, at, size, this.#augment.erasing, random)
+    return { geometry: draw.geometry, window, size, moves, fill: this.#augment?.fill ?? 'zero' }
   }
 
   #erase(out: Float32Array, at: number, size: ImageSize, erasing: RandomErasing, random: Random): void {
@@ -191,6 +198,7 @@ class TensorPipeline implements Pipeline {
   readonly dtype: 'float32' | 'int32' | 'int64'
   readonly random = false
   readonly dims: Shape
+  readonly size = null
   readonly #count: number
   readonly #mean: Float32Array
   readonly #std: Float32Array
@@ -231,11 +239,11 @@ class TensorPipeline implements Pipeline {
     return this.dims
   }
 
-  writeInput(input: SampleInput, draw: Draw, out: BatchArray, at: number): void {
-    this.writeRow(input.data, 0, draw, out, at)
+  writeInput(input: SampleInput, draw: Draw, out: BatchArray, at: number): null {
+    return this.writeRow(input.data, 0, draw, out, at)
   }
 
-  writeRow(data: Elements, start: number, _draw: Draw, out: BatchArray, at: number): void {
+  writeRow(data: Elements, start: number, _draw: Draw, out: BatchArray, at: number): null {
     if (out instanceof BigInt64Array) {
       for (let i = 0; i < this.#count; i++) out[at + i] = BigInt(data[start + i]!)
     } else if (out instanceof Int32Array) {
@@ -245,5 +253,16 @@ class TensorPipeline implements Pipeline {
       for (let i = 0; i < this.#count; i++)
         out[at + i] = (data[start + i]! - this.#mean[i * meanStep!]!) / this.#std[i * stdStep!]!
     }
+    return null
+  }
+}
+
+/** A placement by chance that stays what it was for images of one size: the mask of an image goes where the image went. */
+function once(place: Geometry['place']): Geometry['place'] {
+  let known: { readonly source: ImageSize; readonly placement: Placement } | null = null
+  return source => {
+    if (known?.source.height !== source.height || known.source.width !== source.width)
+      known = { source, placement: place(source) }
+    return known.placement
   }
 }

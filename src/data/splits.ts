@@ -11,7 +11,8 @@ export type OpenPart = (classNames: readonly string[] | undefined) => Promise<Da
 
 /** What was recognised at a path, before the samples are read. */
 export interface Located {
-  readonly kind: 'image folder' | 'IDX files' | 'npy files' | 'npz file' | 'class JSON files' | 'table'
+  readonly kind:
+    'image folder' | 'mask folder' | 'IDX files' | 'npy files' | 'npz file' | 'class JSON files' | 'table'
   readonly path: string
   /** `whole` is data that know no split. */
   readonly parts: Readonly<Partial<Record<Split | 'whole', OpenPart>>>

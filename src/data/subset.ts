@@ -60,6 +60,10 @@ class Subset implements Dataset {
     return label ?? this.#base.target(this.#rows[index]!, target)
   }
 
+  maskCounts(index: number): Uint32Array | undefined {
+    return this.#base.maskCounts?.(this.#rows[index]!)
+  }
+
   sampleName(index: number): string {
     return this.#base.sampleName(this.#rows[index]!)
   }

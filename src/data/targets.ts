@@ -5,9 +5,22 @@ import { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import type { Dataset, TargetField } from './dataset.ts'
 
-/** The targets of some samples, by name: int64 [n, ...dims] for classes, float32 [n, ...dims] for everything else. */
-export function targetTensors(dataset: Dataset, samples: Uint32Array): Map<string, Tensor> {
-  return new Map(dataset.targets.map((field, t) => [field.name, targetTensor(dataset, field, t, samples)]))
+/**
+ * The targets of some samples, by name: int64 [n, ...dims] for classes, float32 [n, ...dims] for everything else.
+ *
+ * @param masks those that are there already, by name
+ */
+export function targetTensors(
+  dataset: Dataset,
+  samples: Uint32Array,
+  masks: ReadonlyMap<string, Tensor> = new Map(),
+): Map<string, Tensor> {
+  return new Map(
+    dataset.targets.map((field, t) => [
+      field.name,
+      masks.get(field.name) ?? targetTensor(dataset, field, t, samples),
+    ]),
+  )
 }
 
 function targetTensor(dataset: Dataset, { kind, dims }: TargetField, t: number, samples: Uint32Array) {

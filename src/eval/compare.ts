@@ -11,7 +11,15 @@ import { evaluationSource } from './inference-form.ts'
 import { evaluationLoader, inputSpecs, transformsForInputs, type DataOptions } from './loading.ts'
 import type { ClassFigures, Metrics, OutputKind, Task } from './metrics.ts'
 import { scoreOf } from './score.ts'
-import { checkClasses, findTarget, measureOutput, type MeasuredOutput, type OutputInfo } from './task.ts'
+import {
+  belongsTo,
+  checkClasses,
+  checkTargetOutputs,
+  findTarget,
+  measureOutput,
+  type MeasuredOutput,
+  type OutputInfo,
+} from './task.ts'
 
 export interface EvaluationOptions {
   readonly models: readonly string[]
@@ -147,11 +155,11 @@ export function measuredData(
 
 /** The outputs that have a target: an only one, or of several those that a target is named after. */
 function chooseMeasured({ outputs, names }: Omit<ModelPlan, 'path'>, dataset: Dataset): MeasuredOutput[] {
-  const named = outputs.filter(({ name }) =>
-    dataset.targets.some(target => target.name === name || target.name === String(names.indexOf(name))),
-  )
+  checkTargetOutputs(dataset, names)
+  const named = outputs.filter(({ name }) => dataset.targets.some(target => belongsTo(target, name, names)))
   // An only target without a name goes with any output.
-  const open = dataset.targets.length === 1 && dataset.targets[0]!.name === '0'
+  const [only, ...others] = dataset.targets
+  const open = others.length === 0 && only!.name === '0' && only!.output === undefined
   if (outputs.length > 1 && (open || named.length === 0)) {
     throw new UsageError(`evaluate: which output is measured? Found ${names.join(', ')}`, {
       cure: 'name one with --output',
@@ -162,8 +170,8 @@ function chooseMeasured({ outputs, names }: Omit<ModelPlan, 'path'>, dataset: Da
     const target = findTarget(dataset, info.name, names)
     const measure = measureOutput(info, target)
     const classes = info.shape?.[measure.axis ?? 1]
-    if (measure.task === 'classification' && typeof classes === 'number')
-      checkClasses(dataset.name, target, classes)
+    const counted = measure.task === 'classification' || measure.task === 'segmentation'
+    if (counted && typeof classes === 'number') checkClasses(dataset, target, classes)
     return measure
   })
 }

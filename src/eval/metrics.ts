@@ -1,5 +1,6 @@
 /** Metrics of a model on labelled data, accumulated batch by batch in float64. The formulas are in families/. */
 
+import { fitMasks } from '../data/index.ts'
 import { normalizeAxis, sizeOf } from '../tensor/shape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
@@ -33,6 +34,8 @@ export interface Measure {
   readonly axis?: number
   /** Yes-no decisions: whether each position has one, not each class. */
   readonly single?: boolean
+  /** Whether targets are masks [N,H,W], of which those pixels count that lie nearest to the positions of the output. */
+  readonly mask?: boolean
   /** Targets of this class count nothing; default -100. */
   readonly ignoreIndex?: number
   /** Class names; entity tags (B-PER, I-PER, O) among them give the F1 of entities. */
@@ -76,8 +79,15 @@ export class MetricsAccumulator {
   add(output: Tensor, targets: Tensor, count: number): void {
     const numbers = output.dtype === 'float32' ? (output.view() as Float32Array) : output.toNumbers()
     this.#inner ??= open(this.#measure, output.dims)
-    this.#inner.add(numbers, output.dims, targets, count)
+    this.#inner.add(numbers, output.dims, this.#fit(targets, output.dims), count)
     this.#samples += count
+  }
+
+  #fit(targets: Tensor, dims: readonly number[]): Tensor {
+    const { mask = false, task, axis = 1 } = this.#measure
+    if (!mask) return targets
+    const decisions = task === 'multilabel'
+    return fitMasks(targets, (decisions ? dims : dims.toSpliced(axis, 1)).slice(1), decisions)
   }
 
   /** The metrics of everything added. */

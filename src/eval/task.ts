@@ -4,7 +4,7 @@ import type { Dataset, TargetField } from '../data/index.ts'
 import type { Dim } from '../ir/value.ts'
 import type { Activation } from '../passes/index.ts'
 import { formatShape } from '../tensor/shape.ts'
-import { InputError } from '../util/errors.ts'
+import { InputError, UsageError } from '../util/errors.ts'
 import type { Measure, OutputKind, Task } from './metrics.ts'
 
 /** A model output as far as its task is concerned. */
@@ -28,8 +28,8 @@ export interface MeasuredOutput extends Measure {
 }
 
 /**
- * The target of an output: the one that is asked for, the one named after the output, the one at the output's position, or
- * the only one that there is.
+ * The target of an output: the one that is asked for, the one named after the output or given to it, the one at the
+ * output's position, or the only one that there is.
  */
 export function findTarget(
   { name: dataset, targets }: Pick<Dataset, 'name' | 'targets'>,
@@ -40,8 +40,7 @@ export function findTarget(
   const named = (name: string) => targets.find(target => target.name === name)
   const found =
     asked === undefined
-      ? (named(output) ??
-        named(String(outputs.indexOf(output))) ??
+      ? (targets.find(target => belongsTo(target, output, outputs)) ??
         (targets.length === 1 ? targets[0] : undefined))
       : named(asked)
   if (found) return found
@@ -54,6 +53,38 @@ export function findTarget(
       cure: 'name a target with --loss OUTPUT=LOSS@TARGET, or name the targets of the data after the model outputs',
     },
   )
+}
+
+/** Whether a target goes with an output, by name or by position. */
+export function belongsTo(target: TargetField, output: string, outputs: readonly string[]): boolean {
+  const position = outputs.indexOf(output)
+  const given = target.output
+  if (given !== undefined) return given === output || given === position
+  return target.name === output || target.name === String(position)
+}
+
+/**
+ * Targets that were given to outputs by name or by position: the model must have these outputs.
+ *
+ * @param free whether more targets than outputs are of use, because a loss graph reads them
+ */
+export function checkTargetOutputs(
+  { name: dataset, targets }: Pick<Dataset, 'name' | 'targets'>,
+  outputs: readonly string[],
+  free = false,
+): void {
+  const found = outputs.map(output => `"${output}"`).join(', ')
+  for (const { name, output } of targets) {
+    if (typeof output === 'string' && !outputs.includes(output))
+      throw new UsageError(`data: target "${name}" is for the output "${output}", the model has ${found}`, {
+        cure: 'write --targets OUTPUT=ARRAY with outputs of the model',
+      })
+    if (typeof output === 'number' && output >= outputs.length && !free)
+      throw new UsageError(
+        `data: ${dataset} has ${targets.length} targets (${targets.map(target => `"${target.name}"`).join(', ')}), the model has ${outputs.length} outputs (${found})`,
+        { cure: 'name those that are trained or measured: --targets OUTPUT=ARRAY,...' },
+      )
+  }
 }
 
 /**
@@ -69,7 +100,7 @@ export function chooseTask(output: OutputInfo, target: TargetField): Task {
   if (dense && classAxis(output, target) !== null)
     return dims.length === 1 ? 'token-classification' : 'segmentation'
   if (kind === 'values') return 'regression'
-  if (dense ? isMask(shape, dims) : isSingleOutput(shape)) return 'multilabel'
+  if (dense ? isMask(shape, target) : isSingleOutput(shape)) return 'multilabel'
   if (dense) throw sizeMismatch(output, target)
   return 'classification'
 }
@@ -79,12 +110,13 @@ export function chooseTask(output: OutputInfo, target: TargetField): Task {
  * there is none. Where both fit it is the Softmax's, else the one whose size the model states, else the last one of
  * [N,T,C] and the second of images.
  */
-export function classAxis({ shape, axis }: OutputInfo, { dims }: TargetField): number | null {
+export function classAxis({ shape, axis }: OutputInfo, { dims, mask }: TargetField): number | null {
   if (shape === null) return null
   const rank = shape.length
   const softmax = axis !== null && axis < 0 ? axis + rank : axis
   if (dims.length === 0) return rank < 2 ? null : (softmax ?? 1)
   if (rank !== dims.length + 2) return null
+  if (mask) return shape[1] === 1 || shape[3] === 1 ? null : (softmax ?? maskAxis(shape, dims))
   const fits = [1, rank - 1].filter(
     at =>
       shape[at] !== 1 &&
@@ -97,6 +129,19 @@ export function classAxis({ shape, axis }: OutputInfo, { dims }: TargetField): n
   const stated = fits.filter(at => typeof shape[at] === 'number')
   const candidates = stated.length === 1 ? stated : fits
   return (rank === 3 ? candidates.at(-1) : candidates[0]) ?? null
+}
+
+/**
+ * The axis of the classes of an output whose positions may be fewer than those of the masks: the one without which the
+ * sides have the proportions of the masks, else the second.
+ */
+function maskAxis(shape: readonly Dim[], [height, width]: readonly number[]): number {
+  const proportional = (axis: number) => {
+    const [h, w] = shape.toSpliced(axis, 1).slice(1)
+    if (typeof h !== 'number' || typeof w !== 'number') return false
+    return height === 0 ? h === w : h * width! === w * height!
+  }
+  return !proportional(1) && proportional(3) ? 3 : 1
 }
 
 /** The measure of an output, its own activation included. */
@@ -114,6 +159,7 @@ export function measureOutput(
     ...(axis === null || axis === 1 ? {} : { axis }),
     ...(task === 'multilabel' && decidesByPosition(output, target) ? { single: true } : {}),
     ...(target.classes ? { classes: target.classes } : {}),
+    ...(target.mask ? { mask: true } : {}),
   }
 }
 
@@ -136,15 +182,17 @@ export function isSingleOutput(shape: readonly Dim[] | null): boolean {
 }
 
 /** Whether yes or no is about a position (a mask, a token), not about one of several classes. */
-function decidesByPosition({ shape }: OutputInfo, { kind, dims }: TargetField): boolean {
+function decidesByPosition({ shape }: OutputInfo, target: TargetField): boolean {
+  const { kind, dims } = target
   const positions = kind === 'class' ? dims.length > 0 : kind === 'values' && dims.length > 1
-  return positions && isMask(shape, dims)
+  return positions && isMask(shape, target)
 }
 
 /** Whether an output [N,1,d...], [N,d...,1] or [N,d...] holds one number for each of the positions. */
-function isMask(shape: readonly Dim[] | null, dims: readonly number[]): boolean {
+function isMask(shape: readonly Dim[] | null, { dims, mask }: TargetField): boolean {
   if (shape === null) return false
   const own = shape.slice(1)
+  if (mask) return own.length === 2 || (own.length === 3 && (own[0] === 1 || own[2] === 1))
   const fits = (list: readonly Dim[]) =>
     list.length === dims.length && list.every((dim, i) => typeof dim !== 'number' || dim === dims[i])
   return fits(own) || (own[0] === 1 && fits(own.slice(1))) || (own.at(-1) === 1 && fits(own.slice(0, -1)))
@@ -160,10 +208,23 @@ export function sizeMismatch({ name, shape }: OutputInfo, target: TargetField): 
   )
 }
 
+/** What of a data set says where a class is. */
+type Masks = Pick<Dataset, 'name' | 'length' | 'sampleName' | 'maskCounts'>
+
 /** A classifier must know every class of the data. */
-export function checkClasses(dataset: string, { classes }: TargetField, outputs: number): void {
+export function checkClasses(dataset: Masks, { classes }: TargetField, outputs: number): void {
   if (classes === null || classes.length <= outputs) return
-  throw new InputError(`data: ${dataset} has ${classes.length} classes, the model has ${outputs} outputs`, {
-    cure: 'leave out the classes that the model does not know, or use a model with as many outputs',
-  })
+  throw new InputError(
+    `data: ${dataset.name} has ${classes.length} classes, the model has ${outputs} outputs${describeStranger(dataset, outputs)}`,
+    { cure: 'leave out the classes that the model does not know, or use a model with as many outputs' },
+  )
+}
+
+/** Where in masks a class is that a model does not know; nothing where data are no masks. */
+export function describeStranger(dataset: Masks, outputs: number): string {
+  for (let i = 0; i < dataset.length; i++) {
+    const label = (dataset.maskCounts?.(i) ?? []).findIndex((count, c) => c >= outputs && count > 0)
+    if (label >= 0) return `; the mask of ${dataset.sampleName(i)} has class ${label}`
+  }
+  return ''
 }

@@ -58,6 +58,11 @@ function countClasses(dataset: Dataset, target: TargetField, classes: number, ig
   const counts = new Array<number>(classes).fill(0)
   const position = dataset.targets.indexOf(target)
   for (let i = 0; i < dataset.length; i++) {
+    const inMask = dataset.maskCounts?.(i)
+    if (inMask) {
+      inMask.forEach((count, label) => (counts[label]! += count))
+      continue
+    }
     const own = dataset.target(i, position)
     for (const label of typeof own === 'number' ? [own] : own) {
       if (label === ignoreIndex) continue
@@ -82,7 +87,14 @@ export function resolvePosWeight(
   if (weights !== 'balanced') return [...weights]
   const yes = new Array<number>(columns).fill(0)
   const position = dataset.targets.indexOf(target)
+  let inMasks = 0
   for (let i = 0; i < dataset.length; i++) {
+    const counts = dataset.maskCounts?.(i)
+    if (counts) {
+      yes[0]! += counts[1] ?? 0
+      inMasks += counts.reduce((sum, count) => sum + count, 0)
+      continue
+    }
     const own = dataset.target(i, position)
     const list = typeof own === 'number' ? [own] : own
     const inner = list.length / columns
@@ -90,6 +102,6 @@ export function resolvePosWeight(
       if (value > 0.5) yes[Math.floor(at / inner)]!++
     })
   }
-  const all = (dataset.length * sizeOf(target.dims)) / columns
+  const all = inMasks > 0 ? inMasks : (dataset.length * sizeOf(target.dims)) / columns
   return yes.map(count => (count === 0 ? 1 : Math.max(all - count, 1) / count))
 }

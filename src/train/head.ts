@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import type { Dataset } from '../data/index.ts'
+import { describeStranger } from '../eval/task.ts'
 import type { Model } from '../ir/graph.ts'
 import { cloneModel, findHead, findLogits, reinitHead } from '../passes/index.ts'
 import { loadModel, saveModel, type ModelFile } from '../serde/index.ts'
@@ -68,9 +69,12 @@ function checkSame(dataset: Dataset, outputs: number): void {
   if (classes === null || classes.length === outputs) return
   const named = classes.some((label, i) => label !== String(i))
   if (classes.length < outputs && !named) return
-  throw new InputError(`data: ${name} has ${classes.length} classes, the model has ${outputs} outputs`, {
-    cure: `--head reinit starts a new classifier for them${classes.length < outputs ? '; --head keep trains the first outputs of the one there is' : ''}`,
-  })
+  throw new InputError(
+    `data: ${name} has ${classes.length} classes, the model has ${outputs} outputs${describeStranger(dataset, outputs)}`,
+    {
+      cure: `--head reinit starts a new classifier for them${classes.length < outputs ? '; --head keep trains the first outputs of the one there is' : ''}`,
+    },
+  )
 }
 
 /** The classes of the model: of its head where one is found, else what its output declares. */

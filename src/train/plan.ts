@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import {
+  checkMoves,
   checkTransforms,
   fingerprintDataset,
   openDataset,
@@ -14,6 +15,7 @@ import {
   type Transforms,
 } from '../data/index.ts'
 import { inputSpecs, transformsForInputs, type DataOptions, type ImageOptions } from '../eval/loading.ts'
+import { checkTargetOutputs } from '../eval/task.ts'
 import type { Model } from '../ir/graph.ts'
 import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
@@ -121,12 +123,15 @@ export async function resolvePlan(
 ): Promise<FinetunePlan> {
   const settings = { ...DEFAULT_TRAINING, ...options.settings }
   checkSettings(settings, val !== null)
+  const outputs = model.graph.outputs.map(({ name }) => name)
+  checkTargetOutputs(train, outputs, lossGraph !== null)
   const head = planHead(model, train, options, settings.output)
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
     Object.entries(transforms).map(([name, spec]) => [name, augment(spec, options)]),
   )
+  checkMoves(train, augmented)
   const { batchSize, epochs, seed } = options
   const samplesPerStep = batchSize * settings.accumulate
   const batchesPerEpoch = Math.floor(train.length / samplesPerStep)
@@ -200,18 +205,23 @@ async function openData({
 
 /** Validation data are read as the training data are, all of them; files of their own go with targets of their own. */
 function validationOptions(
-  { seed = 0, inputs, targets, targetKind, ignoreIndex, ...table }: DataOptions,
+  { seed = 0, inputs, targets, targetKind, ignoreIndex, maskValues, ...table }: DataOptions,
   train: Dataset,
 ): DataOptions {
   return {
     seed,
     ...(inputs ? { inputs } : {}),
-    ...(targets !== undefined && !/[\\/.]/.test(targets) ? { targets } : {}),
+    ...(targets !== undefined && !isPath(targets) ? { targets } : {}),
     ...(targetKind ? { targetKind } : {}),
     ...(ignoreIndex === undefined ? {} : { ignoreIndex }),
+    ...(maskValues ? { maskValues } : {}),
     ...tableOptions(table),
     ...(train.classes ? { classNames: train.classes } : {}),
   }
+}
+
+function isPath(targets: NonNullable<DataOptions['targets']>): boolean {
+  return typeof targets === 'string' && /[\\/.]/.test(targets)
 }
 
 /** Tables of validation have the columns of the training tables. */

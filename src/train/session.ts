@@ -1,6 +1,6 @@
 /** Everything a run has open: model, data, training program, engine session. */
 
-import { BatchLoader, mixBatch, type Dataset, type MixOptions } from '../data/index.ts'
+import { BatchLoader, fitMasks, mixBatch, type Dataset, type MixOptions } from '../data/index.ts'
 import { bindInputs } from '../eval/feeds.ts'
 import { evaluationLoader } from '../eval/loading.ts'
 import type { MeasuredOutput } from '../eval/task.ts'
@@ -16,7 +16,8 @@ import { prepareTraining, type TrainingGraph } from './prepare.ts'
 import { buildProgram, type TrainingProgram } from './program.ts'
 import { resolveClassWeights } from './class-weights.ts'
 import type { LossGraph } from './loss-graph.ts'
-import { adaptTargets, chooseLosses, lossRequests, softened, takesValues } from './task.ts'
+import { isBinaryLoss } from './losses.ts'
+import { adaptTargets, chooseLosses, lossRequests, mixedLosses, takesValues } from './task.ts'
 import { drawMask } from './training-form.ts'
 import { planWeights } from './weight-plan.ts'
 
@@ -46,17 +47,18 @@ export async function openSession(
   threads: number | undefined,
 ): Promise<TrainingSession> {
   const { batchSize, seed, settings, transforms } = plan
-  const loader = new BatchLoader(train, { batchSize, seed, mode: 'train', transforms: transforms.train })
+  const reading = { batchSize, seed, mode: 'train', transforms: transforms.train } as const
+  const shapes = new BatchLoader(train, reading)
   const prepare = () =>
     prepareTraining(engine, file.model, {
       batchSize,
-      inputShapes: inputShapes(file, loader),
+      inputShapes: inputShapes(file, shapes),
       patterns: settings.patterns,
       heads: lossRequests(settings).map(({ kind, output }) => ({
         attach: takesValues(kind) ? 'output' : 'logits',
         ...(output === undefined ? {} : { output }),
       })),
-      ownLoss: lossGraph ? ownLoss(lossGraph, plan, train) : null,
+      ownLoss: lossGraph ? ownLoss(lossGraph, plan, shapes) : null,
     })
   const graph = await prepare()
   const outputs = file.model.graph.outputs.map(({ name }) => name)
@@ -66,7 +68,10 @@ export async function openSession(
   const { mix } = settings
   if (mix && !terms)
     throw new UsageError('--mixup, --cutmix: they need --loss cross-entropy, the loss is a graph')
-  const loss = mix && terms ? softened(terms) : terms
+  const loss = mix && terms ? mixedLosses(mix, terms, train) : terms
+  // Yes-no decisions leave no pixel out: what comes from outside an image is none of what is looked for.
+  const decides = terms?.every(term => isBinaryLoss(term.loss)) ?? false
+  const loader = decides ? new BatchLoader(train, { ...reading, outside: 0 }) : shapes
   const { groups, headOnly } = planWeights(
     graph.model.graph,
     graph.parameters,
@@ -98,7 +103,10 @@ export async function openSession(
     measured,
     loader,
     mixing: mix
-      ? { mix, seed, classes: graph.heads[0]!.logits.shape[1] ?? 0, transforms: transforms.train }
+      ? {
+          ...{ mix, seed, classes: graph.heads[0]!.logits.shape[1] ?? 0, transforms: transforms.train },
+          masks: new Map(train.targets.flatMap(({ name, mask }) => (mask ? [[name, mask.field]] : []))),
+        }
       : null,
     val,
     calibration: train,
@@ -109,15 +117,16 @@ export async function openSession(
 function ownLoss(
   { path, bytes }: NonNullable<PlannedRun['lossGraph']>,
   plan: FinetunePlan,
-  train: Dataset,
+  loader: BatchLoader,
 ): LossGraph {
+  const { dataset: train } = loader
   const { classWeights, ignoreIndex, output } = plan.settings
   const [main] = train.targets
   const classes = Array.isArray(classWeights) ? classWeights.length : (main!.classes?.length ?? 0)
   return {
     path,
     bytes,
-    targets: train.targets,
+    targets: loader.targets,
     classWeights: classWeights ? resolveClassWeights(classWeights, classes, train, main!, ignoreIndex) : null,
     ...(output === undefined ? {} : { output }),
   }
@@ -133,7 +142,7 @@ export async function* feedsFrom(
   signal: AbortSignal,
 ): AsyncGenerator<Map<string, Tensor>, void, undefined> {
   const { loader, trainer, graph, plan } = session
-  const main = loader.dataset.targets[0]!.name
+  const fields = loader.dataset.targets
   const ports = graph.inputs.map(({ name, shape }) => ({ name, shape }))
   const perEpoch = plan.batchesPerEpoch * plan.settings.accumulate
   for (let count = done; ;) {
@@ -142,14 +151,21 @@ export async function* feedsFrom(
       const { inputs, targets } = session.mixing ? mixBatch(batch, session.mixing) : batch
       const feeds = bindInputs(inputs, ports)
       for (const target of trainer.training.targets) {
-        const values = targets.get(target.field ?? main)!
-        feeds.set(target.name, adaptTargets(values, target))
+        const field = fields.find(({ name }) => name === target.field) ?? fields[0]!
+        const values = targets.get(field.name)!
+        const own = field.mask && !session.graph.ownLoss ? fitMasks(values, ...positionsOf(target)) : values
+        feeds.set(target.name, adaptTargets(own, target))
       }
       count++
       yield feeds
       if (count % perEpoch === 0) break
     }
   }
+}
+
+/** The positions at which a loss takes masks, and whether it decides between yes and no there. */
+function positionsOf({ dtype, shape }: Pick<Tensor, 'dtype'> & { readonly shape: Shape }): [Shape, boolean] {
+  return [shape.slice(1), dtype === 'float32']
 }
 
 /** The scalars and dropout masks of a batch (1-based), which depend on nothing but its number. */

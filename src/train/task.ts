@@ -1,6 +1,6 @@
 /** Which losses fit a model and its data, how targets are brought into their form, and how the result is measured. */
 
-import type { Dataset, TargetField } from '../data/index.ts'
+import { checkMaskMix, type Dataset, type Mix, type TargetField } from '../data/index.ts'
 import {
   checkClasses,
   chooseTask,
@@ -128,7 +128,7 @@ export function chooseLoss(
   const outputs = shape[axis]
   if (outputs === undefined)
     throw new InputError(`model: ${kind} needs logits [N,C,...], found ${head.logits.toString()}`)
-  checkClasses(dataset.name, target, outputs)
+  checkClasses(dataset, target, outputs)
   const { labelSmoothing, ignoreIndex, classWeights } = settings
   const shared = {
     ...{ kind, axis, labelSmoothing, ...given },
@@ -190,10 +190,21 @@ function isLabelled(info: OutputInfo, target: TargetField): boolean {
   return target.kind === 'class' || (target.dims.length > 0 && classAxis(info, target) !== null)
 }
 
-/** The losses of mixed batches: the same cross-entropy, of the probabilities that mixing makes of labels. */
-export function softened(terms: readonly LossTerm[]): readonly LossTerm[] {
+/**
+ * The losses of mixed batches: the same cross-entropy, of the probabilities that mixing makes of labels; of masks, whose
+ * pixels CutMix moves, as it is.
+ */
+export function mixedLosses(
+  mix: Mix,
+  terms: readonly LossTerm[],
+  { targets }: Pick<Dataset, 'targets'>,
+): readonly LossTerm[] {
   return terms.map(term => {
-    const { loss } = term
+    const { loss, field } = term
+    if (targets.find(({ name }) => name === field)?.mask) {
+      checkMaskMix(mix)
+      return term
+    }
     const fits = loss.kind === 'cross-entropy' || loss.kind === 'focal'
     if (!fits || loss.targets === 'probabilities') {
       throw new UsageError(

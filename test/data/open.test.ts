@@ -260,7 +260,7 @@ test('classes, names and a limit', async () => {
 test('what is no data set is described', async () => {
   const root = writeTree({ 'a.txt': 'text', 'b/c.txt': '', 'x.png': png, 'y.png': png })
   const kinds =
-    'a folder of class folders with images, IDX files (train-images-idx3-ubyte), an .npz or .npy files, class JSON files (0.json), or tables (.jsonl, .csv, .tsv, .parquet)'
+    'a folder of class folders with images, folders images and masks, IDX files (train-images-idx3-ubyte), an .npz or .npy files, class JSON files (0.json), or tables (.jsonl, .csv, .tsv, .parquet)'
   await assertFails(
     () => openDataset(root),
     `data /: expected ${kinds}; found 'a.txt', 'b/', 'x.png', 'y.png'`,

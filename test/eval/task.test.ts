@@ -128,11 +128,16 @@ test('one number a sample is a single output', () => {
 })
 
 test('a classifier must know every class of the data', async () => {
-  checkClasses('pets', classes.targets[0]!, 3)
-  checkClasses('ages', values.targets[0]!, 1)
-  const error = await errorOf(() => checkClasses('pets', classes.targets[0]!, 2))
+  const pets = { name: 'pets', length: 2, sampleName: (i: number) => `${i}.png` }
+  checkClasses(pets, classes.targets[0]!, 3)
+  checkClasses(pets, values.targets[0]!, 1)
+  const error = await errorOf(() => checkClasses(pets, classes.targets[0]!, 2))
   assert.is(error.message, 'data: pets has 3 classes, the model has 2 outputs')
   assert.is(error.exitCode, 3)
+  const counts = [Uint32Array.of(5, 1), Uint32Array.of(0, 2, 0, 4)]
+  const masks = { ...pets, maskCounts: (i: number) => counts[i] }
+  const named = await errorOf(() => checkClasses(masks, classes.targets[0]!, 2))
+  assert.match(named.message, /the model has 2 outputs; the mask of 1\.png has class 3$/)
 })
 
 test.run()

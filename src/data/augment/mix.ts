@@ -63,13 +63,16 @@ export interface MixOptions {
   readonly classes: number
   /** Of each field, by name. */
   readonly transforms: Readonly<Record<string, Transforms>>
+  /** Targets that are masks, and the field of their image: they stay classes, of which CutMix pastes the same region. */
+  readonly masks?: ReadonlyMap<string, string>
 }
 
-/** A batch with its samples mixed and its classes as probabilities [N,C]: by seed, epoch and position alone. */
-export function mixBatch(batch: Batch, { mix, seed, classes, transforms }: MixOptions): Batch {
+/** A batch with its samples mixed and its classes as probabilities [N,C], but for masks: by seed, epoch and position alone. */
+export function mixBatch(batch: Batch, { mix, seed, classes, transforms, masks }: MixOptions): Batch {
   const random = Random.of(seed, batch.epoch, batch.index, MIX_STREAM)
   const { kind, share } = drawMix(mix, random)
   const inputs = new Map(batch.inputs)
+  const regions = new Map<string, Region>()
   let kept = share
   for (const [name, tensor] of batch.inputs) {
     if (tensor.dtype !== 'float32') {
@@ -80,12 +83,19 @@ export function mixBatch(batch: Batch, { mix, seed, classes, transforms }: MixOp
     else {
       const layout = cutLayout(name, tensor.dims, transforms[name])
       const region = cutRegion(layout, share, random)
+      regions.set(name, region)
       inputs.set(name, pasted(tensor, layout, region))
       kept = 1 - (region.height * region.width) / (layout.height * layout.width)
     }
   }
   const targets = new Map(
-    [...batch.targets].map(([name, target]) => [name, mixedClasses(name, target, classes, kept)]),
+    [...batch.targets].map(([name, target]) => {
+      const field = masks?.get(name)
+      if (field === undefined) return [name, mixedClasses(name, target, classes, kept)]
+      checkMaskMix(mix)
+      const region = regions.get(field)
+      return [name, region ? pastedMask(target, region) : target]
+    }),
   )
   return { ...batch, inputs, targets }
 }
@@ -128,9 +138,9 @@ export function cutLayout(name: string, dims: Shape, transforms: Transforms | un
 /** The region from the sample at the mirrored place. */
 export function pasted(tensor: Tensor, { height, width, planes, inner }: CutLayout, region: Region): Tensor {
   const [rows = 0] = tensor.dims
-  const x = tensor.view() as Float32Array
+  const x = tensor.view() as Float32Array | Int32Array
   const size = sizeOf(tensor.dims.slice(1))
-  const mixed = Float32Array.from(x)
+  const mixed = x.slice()
   const length = region.width * inner
   for (let row = 0; row < rows; row++) {
     for (let plane = 0; plane < planes; plane++) {
@@ -141,7 +151,23 @@ export function pasted(tensor: Tensor, { height, width, planes, inner }: CutLayo
       }
     }
   }
-  return Tensor.of('float32', tensor.dims, mixed)
+  return Tensor.of(tensor.dtype, tensor.dims, mixed)
+}
+
+/** Masks can be pasted, not blended. */
+export function checkMaskMix({ mixup }: Mix): void {
+  if (mixup === 0) return
+  throw new UsageError('--mixup: masks hold one class for each pixel, which cannot be blended', {
+    cure: 'use --cutmix, which pastes masks with their images',
+  })
+}
+
+/** The same region of masks int64 [N,H,W]. */
+function pastedMask(masks: Tensor, region: Region): Tensor {
+  const [, height, width] = masks.dims as [number, number, number]
+  // Labels are moved as pairs of 32-bit words.
+  const words = Tensor.of('int32', [...masks.dims, 2], masks.view() as BigInt64Array)
+  return new Tensor('int64', masks.dims, pasted(words, { height, width, planes: 1, inner: 2 }, region).data)
 }
 
 /** mixup_target without its smoothing, which the loss adds: share for the own class, the rest for the other's. */

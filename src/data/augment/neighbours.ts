@@ -5,10 +5,15 @@ import type { ImageDims } from '../dataset.ts'
 /** Where the pixel at x, y (pixel centres at halves) comes from: [a x + b y + c, d x + e y + f]. */
 export type Affine = readonly [a: number, b: number, c: number, d: number, e: number, f: number]
 
-/** Pillow's Image.transform(AFFINE, NEAREST): what comes from outside is black. */
-export function transformAffine(pixels: Uint8Array, dims: ImageDims, [a, b, c, d, e, f]: Affine): Uint8Array {
+/** Pillow's Image.transform(AFFINE, NEAREST): what comes from outside is black, or `fill`. */
+export function transformAffine<T extends Uint8Array | Int32Array>(
+  pixels: T,
+  dims: ImageDims,
+  [a, b, c, d, e, f]: Affine,
+  fill = 0,
+): T {
   const { height, width, channels } = dims
-  const result = new Uint8Array(pixels.length)
+  const result = new (pixels.constructor as new (length: number) => T)(pixels.length).fill(fill) as T
   let to = 0
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++, to += channels) {

@@ -7,7 +7,7 @@ import type { Elements } from '../elements.ts'
 import { PixelWriter, type Window } from '../pixels.ts'
 import type { Augment, ImageTransforms } from '../transforms.ts'
 import { jitterColors } from './color-jitter.ts'
-import { rotation, transformAffine } from './neighbours.ts'
+import { rotation, transformAffine, type Affine } from './neighbours.ts'
 import { randAugment } from './rand-augment.ts'
 
 /** Whether any pixel depends on chance. */
@@ -15,6 +15,14 @@ export function isRandom(augment: Augment): boolean {
   const { flip, verticalFlip, shift, randomResizedCrop, erasing } = augment
   const moved = flip > 0 || verticalFlip > 0 || shift > 0 || randomResizedCrop !== null
   return moved || (erasing !== null && erasing.probability > 0) || changesPixels(augment)
+}
+
+/** Whether pixels change their places. */
+export function movesPixels(augment: Augment): boolean {
+  const { flip, verticalFlip, shift, randomResizedCrop, rotation, randAugment } = augment
+  return (
+    [flip, verticalFlip, shift, rotation].some(amount => amount > 0) || !!(randomResizedCrop ?? randAugment)
+  )
 }
 
 /** Whether images need to be bytes on their way, because their pixels are changed and not only moved. */
@@ -48,6 +56,7 @@ export class PixelChanger {
     this.#writer = new PixelWriter(normal, this.#channels, 'HWC')
   }
 
+  /** Returns how pixels of the window were moved, in order. */
   write(
     data: Elements,
     start: number,
@@ -58,16 +67,19 @@ export class PixelChanger {
     size: ImageSize,
     random: Random,
     degrees: number,
-  ): void {
+  ): readonly Affine[] {
     const dims = { ...size, channels: this.#channels }
     const cut = new Uint8ClampedArray(size.height * size.width * this.#channels)
     this.#cutter.write(data, start, source, window, cut, 0, size)
     let pixels: Uint8Array = new Uint8Array(cut.buffer)
-    if (degrees !== 0) pixels = transformAffine(pixels, dims, rotation(degrees, dims))
+    const moves = degrees === 0 ? [] : [rotation(degrees, dims)]
+    for (const move of moves) pixels = transformAffine(pixels, dims, move)
     const { colorJitter } = this.#augment
-    if (this.#augment.randAugment) pixels = randAugment(pixels, dims, this.#augment.randAugment, random)
+    if (this.#augment.randAugment)
+      pixels = randAugment(pixels, dims, this.#augment.randAugment, random, moves)
     if (colorJitter) jitterColors(pixels, dims, colorJitter, random)
     this.#writer.write(pixels, 0, size, { top: 0, left: 0, flip: false }, out, at, size)
+    return moves
   }
 }
 

@@ -28,20 +28,26 @@ export interface RandAugment {
 /** torchvision's num_magnitude_bins. */
 export const MAGNITUDE_BINS = 31
 
-/** What an operation gets: the strength from 0 to 1, and 1 or -1 for operations that know two directions. */
-type Operation = (pixels: Uint8Array, dims: ImageDims, strength: number, sign: number) => Uint8Array
+/**
+ * What an operation gets: the strength from 0 to 1, and 1 or -1 for operations that know two directions. It moves pixels, or
+ * changes them.
+ */
+type Operation =
+  | { readonly move: (strength: number, dims: ImageDims) => Affine }
+  | {
+      readonly change: (pixels: Uint8Array, dims: ImageDims, strength: number, sign: number) => Uint8Array
+    }
 
-const affine =
-  (map: (strength: number, dims: ImageDims) => Affine): Operation =>
-  (pixels, dims, strength, sign) =>
-    transformAffine(pixels, dims, map(sign * strength, dims))
+const affine = (move: (strength: number, dims: ImageDims) => Affine): Operation => ({ move })
 
-const inPlace =
-  (change: (pixels: Uint8Array, dims: ImageDims, strength: number, sign: number) => void): Operation =>
-  (pixels, dims, strength, sign) => {
+const inPlace = (
+  change: (pixels: Uint8Array, dims: ImageDims, strength: number, sign: number) => void,
+): Operation => ({
+  change: (pixels, dims, strength, sign) => {
     change(pixels, dims, strength, sign)
     return pixels
-  }
+  },
+})
 
 const MOST_SHEAR = 0.3
 const MOST_DEGREES = 30
@@ -50,7 +56,7 @@ const MOST_BLEND = 0.9
 const MOST_SHIFT = 150 / 331
 
 export const OPERATIONS = {
-  Identity: pixels => pixels,
+  Identity: { change: pixels => pixels },
   ShearX: affine(strength => shearX(MOST_SHEAR * strength)),
   ShearY: affine(strength => shearY(MOST_SHEAR * strength)),
   TranslateX: affine((strength, { width }) => translateX(Math.trunc(MOST_SHIFT * width * strength))),
@@ -59,7 +65,9 @@ export const OPERATIONS = {
   Brightness: inPlace((pixels, _, strength, sign) => adjustBrightness(pixels, blend(strength, sign))),
   Color: inPlace((pixels, dims, strength, sign) => adjustSaturation(pixels, dims, blend(strength, sign))),
   Contrast: inPlace((pixels, dims, strength, sign) => adjustContrast(pixels, dims, blend(strength, sign))),
-  Sharpness: (pixels, dims, strength, sign) => adjustSharpness(pixels, dims, blend(strength, sign)),
+  Sharpness: {
+    change: (pixels, dims, strength, sign) => adjustSharpness(pixels, dims, blend(strength, sign)),
+  },
   Posterize: inPlace((pixels, _, strength) => posterize(pixels, 8 - Math.round(4 * strength))),
   Solarize: inPlace((pixels, _, strength) => solarize(pixels, 255 * (1 - strength))),
   AutoContrast: inPlace(autocontrast),
@@ -86,19 +94,26 @@ function blend(strength: number, sign: number): number {
   return 1 + sign * MOST_BLEND * strength
 }
 
-/** The pixels after some operations; the array given may be changed. */
+/** The pixels after some operations; the array given may be changed. How they were moved is added to `moves`. */
 export function randAugment(
   pixels: Uint8Array,
   dims: ImageDims,
   { ops, magnitude }: RandAugment,
   random: Random,
+  moves: Affine[] = [],
 ): Uint8Array {
   const strength = magnitude / (MAGNITUDE_BINS - 1)
   let result = pixels
   for (let i = 0; i < ops; i++) {
     const name = NAMES[random.integer(NAMES.length)]!
     const sign = SIGNED.has(name) && random.integer(2) === 1 ? -1 : 1
-    result = OPERATIONS[name](result, dims, strength, sign)
+    const operation: Operation = OPERATIONS[name]
+    if ('change' in operation) result = operation.change(result, dims, strength, sign)
+    else {
+      const move = operation.move(sign * strength, dims)
+      result = transformAffine(result, dims, move)
+      moves.push(move)
+    }
   }
   return result
 }
