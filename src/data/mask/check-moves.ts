@@ -21,7 +21,7 @@ export function checkMoves(
   throw new UsageError(
     `augmentation: target "${still.name}" of ${name} has ${still.kind === 'class' ? 'classes' : 'numbers'} at positions ${formatShape(still.dims)}, which cannot follow an image that is moved`,
     {
-      cure: 'leave out flips, shifts, crops, rotation and RandAugment; masks of classes follow if they have the height and width of the image',
+      cure: 'leave out flips, shifts, crops, rotation and RandAugment; masks follow if they are classes (--target-kind class) of the height and width of the image',
     },
   )
 }
