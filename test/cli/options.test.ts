@@ -1,6 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { dataOptions, given, parseNumbers, weightPatterns } from '../../src/cli/options.ts'
+import { errorOf } from '../support/errors.ts'
 
 test('absent options are left out', () => {
   assert.equal(dataOptions({ holdOut: 0.1, seed: 3 }), { holdOut: 0.1, seed: 3 })
@@ -25,6 +26,35 @@ test('one side means a square', () => {
 
 test('numbers may be negative and in any notation', () => {
   assert.equal(parseNumbers('--mean', '-1, .5,1e-3'), [-1, 0.5, 0.001])
+})
+
+test('targets: one name or path, several in order, several by outputs', async () => {
+  const of = (targets: string) => dataOptions({ holdOut: 0, seed: 0, targets }).targets
+  assert.is(of('data/a,b=1/y.npy'), 'data/a,b=1/y.npy')
+  assert.equal(of('kind, box'), [
+    { array: 'kind', output: 0 },
+    { array: 'box', output: 1 },
+  ])
+  assert.equal(of('a=b=kind,c=box'), [
+    { array: 'kind', output: 'a=b' },
+    { array: 'box', output: 'c' },
+  ])
+  for (const text of ['a,b=c', 'a=,b=c', 'a=x,a=y', 'a=x,b=x', '=x']) {
+    const error = await errorOf(() => of(text))
+    assert.is(
+      error.message,
+      `--targets: expected different arrays such as a,b, or OUTPUT=a,OUTPUT=b, found "${text}"`,
+    )
+  }
+})
+
+test('numbers of masks', async () => {
+  const of = (maskValues: string) => dataOptions({ holdOut: 0, seed: 0, maskValues }).maskValues
+  assert.equal(of('0,255'), [0, 255])
+  for (const text of ['0,0', '-1', '0.5', '65536']) {
+    const error = await errorOf(() => of(text))
+    assert.match(error.message, /^--mask-values: expected different whole numbers from 0 to 65535/)
+  }
 })
 
 test.run()

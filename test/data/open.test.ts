@@ -120,6 +120,35 @@ test('an npz with chosen arrays', async () => {
   )
 })
 
+test('an npz with several targets, and the outputs that they go with', async () => {
+  const file = join(FIXTURES, 'npz', 'two-inputs.npz')
+  const targets = [
+    { array: 'target', output: 'box' },
+    { array: 'token_ids', output: 1 },
+  ]
+  const dataset = await openDataset(file, { targets })
+  assert.equal(
+    dataset.targets.map(({ name, output }) => [name, output]),
+    [
+      ['target', 'box'],
+      ['token_ids', 1],
+    ],
+  )
+  const alone = await openDataset(file, { inputs: ['image'], targets: 'token_ids' })
+  assert.equal(dataset.target(1, 1), alone.target(1))
+  await assertFails(
+    () => openDataset(file, { targets: [{ array: 'boxes', output: 0 }] }),
+    "/two-inputs.npz: there is no array 'boxes', found 'image', 'token_ids', 'target'",
+    { root: join(FIXTURES, 'npz') },
+  )
+  const idx = writeTree({ 'x.idx3': pixels, 'y.idx1': labels })
+  await assertFails(
+    () => openDataset(join(idx, 'x.idx3'), { targets }),
+    'data /x.idx3: expected one file of --targets, found 2 arrays',
+    { root: idx },
+  )
+})
+
 const u1 = readFileSync(join(FIXTURES, 'npy', 'u1-little.npy')) // [2, 3]
 const text = readFileSync(join(FIXTURES, 'npy', 'text.npy'))
 const scalar = readFileSync(join(FIXTURES, 'npy', 'scalar.npy'))

@@ -5,7 +5,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ArrayDataset, type RowArray } from '../../src/data/index.ts'
+import { ArrayDataset, type RowArray, type TargetArray } from '../../src/data/index.ts'
 import { evaluateModel } from '../../src/eval/evaluate.ts'
 import type { Model } from '../../src/ir/graph.ts'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
@@ -50,13 +50,22 @@ interface Case {
   readonly settings?: Partial<RunSettings>
   readonly lossGraph?: Model
   readonly ignoreIndex?: number
+  readonly layout?: 'CHW' | 'plain'
 }
 
 /** The loss of the first step on all samples, and the metrics of the model on them. */
-async function bothLosses({ model, input, targets, settings, lossGraph, ignoreIndex }: Case) {
+async function bothLosses({
+  model,
+  input,
+  targets,
+  settings,
+  lossGraph,
+  ignoreIndex,
+  layout = 'plain',
+}: Case) {
   const file = await openModelBytes(await serializeModel(model), 'made.onnx')
   const dataset = new ArrayDataset('made', [input], targets, {
-    layout: 'plain',
+    layout,
     ...(ignoreIndex === undefined ? {} : { ignoreIndex }),
   })
   const graph = lossGraph ? { path: 'own.onnx', bytes: await serializeModel(lossGraph) } : null
@@ -100,11 +109,11 @@ const linear = (dims: Shape, from: number, to: number, seed = 3) =>
   })
 
 /** 1x1 convolution. */
-const pixels = (from: number, to: number) =>
+const pixels = (from: number, to: number, stride = 1) =>
   buildModel({
     inputs: { x: ['n', from, 4, 5] },
     weights: { w: randoms([to, from, 1, 1]) },
-    nodes: [['Conv', ['x', 'w'], ['y']]],
+    nodes: [['Conv', ['x', 'w'], ['y'], { strides: [stride, stride] }]],
     outputs: ['y'],
   })
 
@@ -135,6 +144,16 @@ const CASES: Readonly<Record<string, Case & { readonly names: readonly string[] 
   'pixels, some without a class': {
     ...{ model: pixels(3, 4), input: values('0', [3, 4, 5]), targets: labels('y', [4, 5], 4, 255) },
     ...{ ignoreIndex: 255, settings: { ignoreIndex: 255 } },
+    names: ['meanIou', 'accuracy'],
+  },
+  'pixels at half the size of the masks': {
+    ...{ model: pixels(3, 4, 2), input: values('0', [3, 4, 5]), targets: labels('y', [4, 5], 4, -100) },
+    layout: 'CHW',
+    names: ['meanIou', 'accuracy'],
+  },
+  'yes or no at half the size of the masks': {
+    ...{ model: pixels(3, 1, 2), input: values('0', [3, 4, 5]), targets: labels('y', [4, 5], 2) },
+    layout: 'CHW',
     names: ['meanIou', 'accuracy'],
   },
   'tokens, some without a class': {
@@ -177,6 +196,34 @@ for (const [what, { names, ...made }] of Object.entries(CASES)) {
     for (const name of names) assert.ok(Number.isFinite(metrics[name]), `${name}: ${metrics[name]}`)
   })
 }
+
+test('targets go with outputs in the order or by the names that were given', async () => {
+  const { names: _, settings: __, ...made } = CASES['two outputs']!
+  const plain = ['kind=cross-entropy', 'box=mse']
+  const losses = async (outputs: readonly (string | number)[], loss: readonly string[]) => {
+    const given = [made.targets as TargetArray[]]
+      .flat()
+      .map((target, i) => ({ ...target, output: outputs[i]! }))
+    const { step } = await bothLosses({ ...made, targets: given, settings: { loss: loss.map(parseLoss) } })
+    return [step.get('loss')!, step.get('loss/kind')!, step.get('loss/box')!]
+  }
+  const refusal = async (outputs: readonly (string | number)[]) =>
+    (await errorOf(losses(outputs, plain))).message
+  const asked = await refusal(['5', '5'])
+  assert.match(asked, /^data: target "kind" is for the output "5", the model has "kind", "box"$/)
+  const { step } = await bothLosses({
+    ...made,
+    settings: { loss: ['kind=cross-entropy', 'box=mse@size'].map(parseLoss) },
+  })
+  const expected = [step.get('loss')!, step.get('loss/kind')!, step.get('loss/box')!]
+  assert.equal(await losses([0, 1], plain), expected)
+  assert.equal(await losses(['kind', 'box'], plain), expected)
+  const three = await refusal([0, 2])
+  assert.match(
+    three,
+    /^data: made has 2 targets \("kind", "size"\), the model has 2 outputs \("kind", "box"\)$/,
+  )
+})
 
 test('two outputs without a --loss for each are refused', async () => {
   const { names: _, settings: __, ...made } = CASES['two outputs']!

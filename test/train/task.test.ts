@@ -8,7 +8,7 @@ import { Value, type Dim } from '../../src/ir/value.ts'
 import type { Activation } from '../../src/passes/index.ts'
 import { resolveClassWeights, resolvePosWeight } from '../../src/train/class-weights.ts'
 import type { Head } from '../../src/train/prepare.ts'
-import { chooseLosses, lossRequests, type LossSettings } from '../../src/train/task.ts'
+import { chooseLosses, lossRequests, mixedLosses, type LossSettings } from '../../src/train/task.ts'
 import { errorOf } from '../support/errors.ts'
 
 const SETTINGS: LossSettings = { loss: 'auto', labelSmoothing: 0, ignoreIndex: -100 }
@@ -180,6 +180,30 @@ test('class weights by name, and lists of another length', async () => {
   assert.is(stranger.message, '--class-weights: target "0" has no class "z", found a, b, c')
   const short = await errorOf(() => resolveClassWeights([1, 2], 3, data, field, -100))
   assert.is(short.message, '--class-weights: expected 3 numbers, one for each class, found 2')
+})
+
+test('masks in files: their pixels are counted as the data count them', () => {
+  const counts = [Uint32Array.of(3), Uint32Array.of(1, 4)]
+  const field = { ...target('0', 'class', [0, 0]), mask: { field: '0', ignored: -100 } }
+  const data = { ...dataset([field]), length: 2, maskCounts: (i: number) => counts[i] }
+  // As scikit-learn for four pixels of each of two classes; a third one never occurs.
+  assert.equal(resolveClassWeights('balanced', 3, data, field, -100), [1, 1, 1])
+  assert.equal(resolvePosWeight('balanced', 1, data, field), [1])
+})
+
+test('mixed batches: labels become probabilities, masks stay labels and are not blended', async () => {
+  const mix = { mixup: 0, cutmix: 1, probability: 1, switchProbability: 0 }
+  const mask = { ...target('pixels', 'class', [4, 4]), mask: { field: '0', ignored: -100 } }
+  const targets = [target('kind', 'class', []), mask]
+  const terms = ['kind', 'pixels'].map(field => ({
+    ...{ field, weight: 1 },
+    loss: { kind: 'cross-entropy', targets: 'labels', ignoreIndex: 255 } as const,
+  }))
+  const mixed = mixedLosses(mix, terms, { targets })
+  assert.equal(mixed[0]!.loss, { kind: 'cross-entropy', targets: 'probabilities' })
+  assert.equal(mixed[1], terms[1])
+  const error = await errorOf(() => mixedLosses({ ...mix, mixup: 1 }, terms, { targets }))
+  assert.is(error.message, '--mixup: masks hold one class for each pixel, which cannot be blended')
 })
 
 test('balanced weights of "yes": no / yes of each column', () => {

@@ -47,7 +47,7 @@ export class MaskWriter {
       this.#targets.map(({ target, mask, t, f }) => {
         const all = Array.from(samples, (sample, i) => {
           const own = loaded?.[i]!.masks?.[t] ?? this.#fromMemory(sample, t)
-          const place = placed[f]![i]!
+          const place = placed[f]?.[i] ?? null
           if (place === null) return { dims: [own.height, own.width], labels: own.labels }
           const { height, width } = place.size
           return {
