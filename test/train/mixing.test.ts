@@ -155,14 +155,12 @@ test('a run whose batches are never mixed is the run without mixing', async () =
       await file.close()
       return { weights: weights.flat(), losses: events }
     }
-    const mix = { mixup: 0.8, cutmix: 1, switchProbability: 0.5 }
+    const mix = { mixup: 0.8, cutmix: 1, switchProbability: 0.5, probability: 0 }
     const plain = await weightsOf('plain')
-    const never = await weightsOf('never', { ...mix, probability: 0 })
-    const always = await weightsOf('always', { ...mix, probability: 1 })
+    const never = await weightsOf('never', mix)
     assert.is(plain.losses.length, 3)
     assertClose(never.losses, plain.losses, { relative: 1e-5 }, 'losses')
     assertClose(never.weights, plain.weights, { absolute: 1e-5, relative: 1e-4 }, 'weights')
-    assert.ok(always.losses.every((loss, i) => Number.isFinite(loss) && loss !== plain.losses[i]))
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -21,8 +21,8 @@ export class Side<Ready, Answer> {
   }
 
   /** One question, one answer. */
-  async ask(): Promise<Answer> {
-    this.#child.stdin!.write('next\n')
+  async ask(question = 'next'): Promise<Answer> {
+    this.#child.stdin!.write(`${question}\n`)
     const answer = await this.#read<Answer>()
     this.answers.push(answer)
     return answer

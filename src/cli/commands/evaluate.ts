@@ -37,14 +37,15 @@ export function builder(yargs: Argv): Argv {
         type: 'string',
         demandOption: true,
         group: 'Data:',
-        describe: 'labelled data: folder of class folders, IDX, npz, npy, class JSON',
+        describe:
+          'labelled data: folder of class folders, folders images and masks, IDX, npz, npy, tables, class JSON',
       },
       ...DATA_OPTIONS,
       'ignore-index': {
         type: 'number',
         default: -100,
         group: 'Data:',
-        describe: 'class that counts nothing',
+        describe: 'class that counts nothing (in mask files 255, unless it is from 0 on)',
       },
       output: {
         type: 'string',

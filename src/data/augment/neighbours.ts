@@ -13,15 +13,18 @@ export function transformAffine<T extends Uint8Array | Int32Array>(
   fill = 0,
 ): T {
   const { height, width, channels } = dims
-  const result = new (pixels.constructor as new (length: number) => T)(pixels.length).fill(fill) as T
+  const result = new (pixels.constructor as new (length: number) => T)(pixels.length)
+  if (fill !== 0) result.fill(fill)
   let to = 0
   for (let y = 0; y < height; y++) {
+    const [columnOfRow, rowOfRow] = [b * (y + 0.5), e * (y + 0.5)]
     for (let x = 0; x < width; x++, to += channels) {
-      const column = Math.floor(a * (x + 0.5) + b * (y + 0.5) + c)
-      const row = Math.floor(d * (x + 0.5) + e * (y + 0.5) + f)
-      if (column < 0 || column >= width || row < 0 || row >= height) continue
-      const from = (row * width + column) * channels
-      for (let k = 0; k < channels; k++) result[to + k] = pixels[from + k]!
+      const column = a * (x + 0.5) + columnOfRow + c
+      const row = d * (x + 0.5) + rowOfRow + f
+      if (!(column >= 0 && column < width && row >= 0 && row < height)) continue
+      const from = ((row | 0) * width + (column | 0)) * channels
+      result[to] = pixels[from]!
+      for (let k = 1; k < channels; k++) result[to + k] = pixels[from + k]!
     }
   }
   return result
@@ -56,6 +59,8 @@ export function rotation(degrees: number, { height, width }: ImageDims): Affine 
 
 /** Weights of _blurred_degenerate_image, in thirteenths; the edge is not blurred. */
 const CENTER = 5
+/** The blurred level of every sum of thirteenths. */
+const BLURRED = Float64Array.from({ length: 13 * 255 + 1 }, (_, sum) => Math.round(sum / 13))
 
 /** adjust_sharpness: 0 blurs, 1 changes nothing, 2 sharpens. */
 export function adjustSharpness(pixels: Uint8Array, dims: ImageDims, factor: number): Uint8Array {
@@ -63,14 +68,19 @@ export function adjustSharpness(pixels: Uint8Array, dims: ImageDims, factor: num
   const result = pixels.slice()
   if (height <= 2 || width <= 2) return result
   const pitch = width * channels
+  // Of every level, and of every sum of thirteenths.
+  const share = Float64Array.from({ length: 256 }, (_, level) => Math.fround(factor) * level)
+  const rest = BLURRED.map(level => Math.fround(1 - factor) * level)
   for (let y = 1; y < height - 1; y++) {
     for (let at = y * pitch + channels; at < (y + 1) * pitch - channels; at++) {
       const own = pixels[at]!
-      let sum = (CENTER - 1) * own
-      for (let row = at - pitch; row <= at + pitch; row += pitch)
-        sum += pixels[row - channels]! + pixels[row]! + pixels[row + channels]!
-      const blurred = Math.round(sum / 13)
-      const level = Math.fround(Math.fround(factor) * own + Math.fround(1 - factor) * blurred)
+      const [above, below] = [at - pitch, at + pitch]
+      const sum =
+        CENTER * own +
+        (pixels[above - channels]! + pixels[above]! + pixels[above + channels]!) +
+        (pixels[at - channels]! + pixels[at + channels]!) +
+        (pixels[below - channels]! + pixels[below]! + pixels[below + channels]!)
+      const level = Math.fround(share[own]! + rest[sum]!)
       result[at] = level < 0 ? 0 : level > 255 ? 255 : level
     }
   }

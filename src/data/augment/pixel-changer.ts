@@ -36,6 +36,8 @@ export class PixelChanger {
   readonly #channels: number
   readonly #cutter: PixelWriter
   readonly #writer: PixelWriter
+  /** Whether the data are bytes HWC of the channels that are wanted. */
+  readonly #plain: boolean
 
   constructor(transforms: ImageTransforms, sourceChannels: number, field: Field) {
     this.#augment = transforms.augment!
@@ -52,6 +54,7 @@ export class PixelChanger {
         `transforms: colours are changed in images of 1 or 3 channels, input '${field.name}' has ${this.#channels}`,
       )
     }
+    this.#plain = bytes && field.layout !== 'CHW' && this.#channels === sourceChannels
     const normal: ImageTransforms = { ...transforms, channels: null, divide: bytes ? transforms.divide : 255 }
     this.#writer = new PixelWriter(normal, this.#channels, 'HWC')
   }
@@ -69,9 +72,7 @@ export class PixelChanger {
     degrees: number,
   ): readonly Affine[] {
     const dims = { ...size, channels: this.#channels }
-    const cut = new Uint8ClampedArray(size.height * size.width * this.#channels)
-    this.#cutter.write(data, start, source, window, cut, 0, size)
-    let pixels: Uint8Array = new Uint8Array(cut.buffer)
+    let pixels = this.#cut(data, start, source, window, size)
     const moves = degrees === 0 ? [] : [rotation(degrees, dims)]
     for (const move of moves) pixels = transformAffine(pixels, dims, move)
     const { colorJitter } = this.#augment
@@ -80,6 +81,44 @@ export class PixelChanger {
     if (colorJitter) jitterColors(pixels, dims, colorJitter, random)
     this.#writer.write(pixels, 0, size, { top: 0, left: 0, flip: false }, out, at, size)
     return moves
+  }
+
+  /** The window as bytes HWC: whole lines of pixels where they are that already and nothing lies outside. */
+  #cut(
+    data: Elements,
+    start: number,
+    source: ImageSize,
+    { top, left, flip, flipVertical = false }: Window,
+    size: ImageSize,
+  ): Uint8Array {
+    const { height, width } = size
+    const pitch = width * this.#channels
+    const inside = top >= 0 && left >= 0 && top + height <= source.height && left + width <= source.width
+    if (!inside || !this.#plain || !(data instanceof Uint8Array)) {
+      const cut = new Uint8ClampedArray(height * pitch)
+      this.#cutter.write(data, start, source, { top, left, flip, flipVertical }, cut, 0, size)
+      return new Uint8Array(cut.buffer)
+    }
+    const pixels = new Uint8Array(height * pitch)
+    for (let y = 0; y < height; y++) {
+      const from = start + ((top + y) * source.width + left) * this.#channels
+      const to = (flipVertical ? height - 1 - y : y) * pitch
+      pixels.set(data.subarray(from, from + pitch), to)
+      if (flip) mirror(pixels, to, width, this.#channels)
+    }
+    return pixels
+  }
+}
+
+/** Turns a line of pixels round. */
+function mirror(pixels: Uint8Array, start: number, width: number, channels: number): void {
+  const last = start + (width - 1) * channels
+  for (let a = start, b = last; a < b; a += channels, b -= channels) {
+    for (let k = 0; k < channels; k++) {
+      const level = pixels[a + k]!
+      pixels[a + k] = pixels[b + k]!
+      pixels[b + k] = level
+    }
   }
 }
 
