@@ -1,11 +1,12 @@
 /** A whole fine-tuning run in a browser, from bytes to bytes: nothing is read or written anywhere else. */
 
 import { createHash } from 'node:crypto'
-import { findBatchNorms } from '../passes/index.ts'
+import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine, Traffic } from '../runtime/engine.ts'
 import { openWebEngine, type WebEngineName, type WebOptions } from '../runtime/ort-web/index.ts'
 import { openModelBytes, patchModel } from '../serde/index.ts'
 import { calibrate, type Calibration } from '../eval/calibrate.ts'
+import { formNotes } from '../eval/inference-form.ts'
 import { metadataOf, select, winner, type CandidateName, type Measured } from '../train/candidates.ts'
 import { resolvePlan, type FinetunePlan } from '../train/plan.ts'
 import { openSession, type TrainingSession } from '../train/session.ts'
@@ -83,7 +84,7 @@ export async function finetuneInBrowser(request: BrowserFinetune): Promise<Brows
   try {
     const { trainer, graph } = session
     const run = await MemoryRun.open(session, context)
-    for (const message of [...data.train.notes, ...graph.notes, ...trainer.notes])
+    for (const message of [...data.train.notes, ...formNotes(file.model), ...graph.notes, ...trainer.notes])
       onEvent({ kind: 'note', message })
     await run.train()
     const { traffic } = trainer
@@ -156,7 +157,7 @@ async function recalibrated(
   { onEvent, signal }: RunContext,
 ): Promise<{ bytes: Uint8Array; calibration: Calibration | null }> {
   const { plan, engine, file, calibration: data } = session
-  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(file.model).length === 0)
+  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(withoutFunctions(file.model)).length === 0)
     return { bytes: stale, calibration: null }
   const averaged = await openModelBytes(stale)
   const { bnMode: mode } = plan.settings

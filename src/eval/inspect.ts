@@ -12,10 +12,10 @@ import {
   cloneModel,
   findHead,
   findLogits,
-  inlineFunctions,
   liftConstants,
   raiseOpset,
   tensorOf,
+  withoutFunctions,
   type Activation,
   type WeightPatterns,
   type WeightRole,
@@ -137,7 +137,9 @@ export async function inspectOpen(
   options: InspectOptions = {},
   external: ReadonlySet<Tensor> = new Set(),
 ): Promise<Inspection> {
-  const weights = (await classifyWeights(withoutFunctions(model), options.patterns)).map(
+  const plain = withoutFunctions(model)
+  const infos = await classifyWeights(plain, options.patterns)
+  const weights = infos.map(
     ({ name, dtype, dims, role, reason, trainable, origin, tensor, users }): InspectedWeight => ({
       ...{ name, dtype, dims, elements: sizeOf(dims), role, reason, trainable },
       usedBy: users.map(({ label }) => label),
@@ -162,19 +164,12 @@ export async function inspectOpen(
     operators: countOperators(model),
     parameters: countParameters(weights),
     weights,
-    batchNorm: inspectBatchNorm(model),
-    prediction: findPrediction(model, options.output),
-    head: describeHead(model, options.output),
+    batchNorm: inspectBatchNorm(plain),
+    prediction: findPrediction(plain, options.output),
+    head: describeHead(plain, options.output),
     externalData: [],
     obstacles: await findObstacles(model, options.patterns, options.output),
   }
-}
-
-/** The model as training sees it: calls of local functions are copies of their bodies. */
-function withoutFunctions(model: Model): Model {
-  if (model.functions.length === 0) return model
-  const { model: copy } = cloneModel(model)
-  return inlineFunctions(copy).model
 }
 
 function describeHead(model: Model, output: string | undefined): Inspection['head'] {

@@ -13,7 +13,7 @@ export { RECURRENT_STEPS } from './fusions/recurrent.ts'
 export { redirectReads, removeIdentities } from './identities.ts'
 export { toInferenceForm } from './inference-form.ts'
 export { inlineBranches } from './inline-branches.ts'
-export { inlineFunctions } from './inline-functions.ts'
+export { inlineFunctions, withoutFunctions } from './inline-functions.ts'
 export { joinPads } from './join-pads.ts'
 export {
   constantTensor,
