@@ -82,9 +82,9 @@ export async function calibrate(
   { onProgress, signal }: CalibrationContext = {},
 ): Promise<CalibratedWeights> {
   const { mode, seed, transforms, threads } = settings
-  const inputs = inputSpecs(file.model)
   const batchSize = fittingBatchSize(dataset.length, settings.batchSize)
   const { model, originals } = await computableForm(file.model)
+  const inputs = inputSpecs(model)
   const fixed = openBatchAxis(model)
   const loader = new BatchLoader(dataset, { batchSize, seed, transforms, mode: 'eval', shuffle: true })
   const open = (bytes: Uint8Array) => engine.openRunner(bytes, threads === undefined ? {} : { threads })

@@ -11,7 +11,7 @@ import type { Value } from '../ir/value.ts'
 import { variableValues } from './dependence.ts'
 import { tensorOf, weightOrigins, type WeightOrigin } from './lift-constants.ts'
 import { checkPatterns, matchesPattern } from './patterns.ts'
-import { isTelling, judgeUse, type Judgement, type WeightRole } from './weight-roles.ts'
+import { isTelling, judgeUse, type Judgement, type NamedTensor, type WeightRole } from './weight-roles.ts'
 import { finalUses, type WeightUse } from './weight-uses.ts'
 
 export interface WeightInfo {
@@ -52,7 +52,8 @@ export async function classifyWeights(model: Model, patterns: WeightPatterns = {
     for (const [value, origin] of weightOrigins(graph)) {
       const tensor = tensorOf(value)!
       const ends = finalUses(value, uses, changing, use => isTelling(tensor.size, use))
-      const { role, reason } = await judgeWeight(value, tensor, ends, uses)
+      const pathNamed = model.producerName === 'pytorch' && origin.kind === 'initializer'
+      const { role, reason } = await judgeWeight({ name: value.name, tensor, pathNamed }, ends, uses)
       const name = freeName(value.name, within, taken)
       taken.add(name)
       const { dtype, dims } = tensor
@@ -92,16 +93,16 @@ function* graphsWithOwners(
 const PRECEDENCE: readonly WeightRole[] = ['buffer', 'parameter', 'constant']
 
 async function judgeWeight(
-  value: Value,
-  tensor: Tensor,
+  weight: NamedTensor,
   ends: readonly WeightUse[],
   uses: ReadonlyMap<Value, readonly Use[]>,
 ): Promise<Judgement> {
-  if (value.name.endsWith('num_batches_tracked')) return { role: 'buffer', reason: 'counter' }
+  const { name, tensor } = weight
+  if (name.endsWith('num_batches_tracked')) return { role: 'buffer', reason: 'counter' }
   if (!DTYPES[tensor.dtype].float) return { role: 'constant', reason: `elements are ${tensor.dtype}` }
   if (ends.length === 0) return { role: 'constant', reason: 'read by no node' }
   const judgements: Judgement[] = []
-  for (const use of ends) judgements.push(await judgeUse({ name: value.name, tensor }, use, uses))
+  for (const use of ends) judgements.push(await judgeUse(weight, use, uses))
   const role = PRECEDENCE.find(candidate => judgements.some(judgement => judgement.role === candidate))!
   const reasons = new Set(judgements.filter(judgement => judgement.role === role).map(({ reason }) => reason))
   const [first] = reasons

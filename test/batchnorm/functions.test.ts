@@ -10,7 +10,13 @@ import { inferenceSource } from '../../src/eval/inference-form.ts'
 import { inspectModel } from '../../src/eval/inspect.ts'
 import type { Attribute } from '../../src/ir/attribute.ts'
 import { tensorOf } from '../../src/passes/index.ts'
-import { deserializeModel, loadModel, saveModel, serializeModel, writePatched } from '../../src/serde/index.ts'
+import {
+  deserializeModel,
+  loadModel,
+  saveModel,
+  serializeModel,
+  writePatched,
+} from '../../src/serde/index.ts'
 import { MemorySource } from '../../src/tensor/source.ts'
 import type { Tensor } from '../../src/tensor/tensor.ts'
 import { floats, randoms, tensorAttribute } from '../passes/support/build.ts'
@@ -96,7 +102,12 @@ test('a function used twice with other tensors: each call gets statistics of its
   assertClose(weight('v'), expected.variance, { relative: 1e-5 }, 'first variance')
   // What the first gives has its bias as mean, and its scale squared, times n / (n - 1), as unbiased variance.
   assertClose(weight('m2'), [0, -1, 1], { absolute: 1e-5 }, 'second mean')
-  assertClose(weight('v2'), [1, 4, 0.25].map(v => (v * 50) / 49), { relative: 1e-3 }, 'second variance')
+  assertClose(
+    weight('v2'),
+    [1, 4, 0.25].map(v => (v * 50) / 49),
+    { relative: 1e-3 },
+    'second variance',
+  )
   assert.is(written.functions.length, 1, 'the written model keeps its functions')
 })
 

@@ -207,7 +207,7 @@ TRANSFORMERS = {
     "bloom": (lambda: Only(language_model("Bloom", "ForCausalLM", hidden_size=64, n_layer=2, n_head=4, vocab_size=199, use_cache=False)), IDS),
     "mpt": (lambda: Only(language_model("Mpt", "ForCausalLM", d_model=64, n_layers=2, n_heads=4, vocab_size=199, use_cache=False, expansion_ratio=2)), IDS),
     "falcon": (
-        lambda: Only(language_model("Falcon", "ForCausalLM", hidden_size=64, num_hidden_layers=2, num_attention_heads=6, vocab_size=199, alibi=True, use_cache=False, new_decoder_architecture=False)),
+        lambda: Only(language_model("Falcon", "ForCausalLM", hidden_size=96, num_hidden_layers=2, num_attention_heads=6, vocab_size=199, alibi=True, use_cache=False, new_decoder_architecture=False)),
         IDS,
     ),
     "gpt-neox": (lambda: Only(language_model("GPTNeoX", "ForCausalLM", **TINY, use_cache=False)), IDS),

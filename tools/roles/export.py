@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -29,6 +30,7 @@ from architectures import build, names
 # not folded and has its weights as inputs too; half is ts17 in float16; data has them in another file.
 EXPORTERS = ("ts13", "ts17", "dynamo", "raw", "half", "dynamo_raw", "data")
 CLASSES = 10
+HEADS = re.compile(r"(module\.)?(fc|head|classifier|aux)", re.IGNORECASE)
 
 
 def scatter(module: nn.Module) -> None:
@@ -91,9 +93,9 @@ def elements(tensors) -> np.ndarray:
 
 def classifiers(module: nn.Module):
     """The parameters of the layers that give the classes; no other layer has as many outputs."""
-    for part in module.modules():
+    for name, part in module.named_modules():
         outputs = getattr(part, "out_features", getattr(part, "out_channels", None))
-        if outputs == CLASSES and isinstance(part, (nn.Linear, nn.Conv2d)):
+        if outputs == CLASSES and HEADS.match(name) and isinstance(part, (nn.Linear, nn.Conv2d)):
             yield from part.parameters()
 
 
@@ -148,7 +150,8 @@ def main(out: Path, exporters: list[str], wanted: list[str]) -> None:
                 (folder / "truth.json").write_text(json.dumps(known))
                 print(f"{name} {exporter}: done", flush=True)
             except Exception as error:  # one that cannot be exported must not stop the others
-                message = f"{name} {exporter}: {type(error).__name__} {str(error).splitlines()[0][:200]}"
+                first = next((line for line in str(error).splitlines() if line), "")
+                message = f"{name} {exporter}: {type(error).__name__} {first[:200]}"
                 (folder / "failed").write_text(message)
                 print(message, flush=True)
 

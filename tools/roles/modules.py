@@ -30,7 +30,7 @@ class Convolutions(nn.Module):
             nn.utils.parametrizations.weight_norm(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=4), dim=0),
             nn.GroupNorm(6, WIDTH),
             nn.PReLU(),
-            nn.utils.parametrizations.spectral_norm(nn.Conv2d(WIDTH, WIDTH, 3, stride=2)),
+            nn.Conv2d(WIDTH, WIDTH, 3, stride=2),
             nn.BatchNorm2d(WIDTH),
             nn.InstanceNorm2d(WIDTH, affine=True),
             nn.GELU(),
@@ -42,6 +42,27 @@ class Convolutions(nn.Module):
 
     def forward(self, x):
         return self.head(self.features(x).mean((2, 3)))
+
+
+class Spectral(nn.Module):
+    """Spectral norm, whose vectors of the power iteration are buffers."""
+
+    def __init__(self):
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        self.stem, self.hidden, self.head = norm(nn.Conv2d(3, WIDTH, 3)), norm(nn.Linear(WIDTH, WIDTH)), nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x):
+        return self.head(self.hidden(self.stem(x).relu().mean((2, 3))).relu())
+
+
+class ReZero(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.resweight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return x + self.resweight * torch.tanh(x)
 
 
 class Standardised(nn.Module):
@@ -56,7 +77,7 @@ class Standardised(nn.Module):
         self.register_buffer("blur", torch.outer(row, row).expand(WIDTH, 1, 5, 5).clone())
         self.fourier = frozen(nn.Linear(WIDTH, WIDTH, bias=False))
         self.gamma = nn.Parameter(1e-6 * torch.ones(WIDTH))
-        self.resweight = nn.Parameter(torch.zeros(1))
+        self.residual = ReZero()
         self.block = nn.Linear(2 * WIDTH, WIDTH)
         self.head = nn.Linear(WIDTH, CLASSES)
 
@@ -65,7 +86,7 @@ class Standardised(nn.Module):
         x = F.conv2d(F.relu(x), self.blur, stride=2, groups=WIDTH).mean((2, 3))
         phase = 2 * math.pi * self.fourier(x)
         x = x + self.gamma * self.block(torch.cat([phase.sin(), phase.cos()], 1))
-        return self.head(x + self.resweight * torch.tanh(x))
+        return self.head(self.residual(x))
 
 
 class Contrast(nn.Module):
@@ -131,16 +152,17 @@ class Detector(nn.Module):
         self.bins = frozen(nn.Conv2d(16, 1, 1, bias=False))
         self.bins.weight.data[:] = torch.arange(16.0).view(1, 16, 1, 1)
         self.scale = nn.Parameter(torch.ones(1))
-        rows = torch.arange(8.0) + 0.5
-        self.register_buffer("anchors", torch.stack(torch.meshgrid(rows, rows, indexing="xy")).view(2, 64))
-        self.register_buffer("strides", torch.full((1, 64), 4.0))
+        grids = [torch.stack(torch.meshgrid(rows, rows, indexing="xy")).flatten(1) for rows in (torch.arange(8.0) + 0.5, torch.arange(4.0) + 0.5)]
+        self.register_buffer("anchors", torch.cat(grids, 1))
+        self.register_buffer("strides", torch.cat([torch.full((1, 64), 4.0), torch.full((1, 16), 8.0)], 1))
         self.queries = nn.Embedding(5, WIDTH)
         self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
         self.head = nn.Linear(WIDTH, CLASSES)
 
     def forward(self, x):
         x = self.stem(x).relu()
-        raw = self.boxes(x).flatten(2).unflatten(1, (4, 16)).transpose(1, 2)
+        raw = torch.cat([self.boxes(level).flatten(2) for level in (x, F.avg_pool2d(x, 2))], 2)
+        raw = raw.unflatten(1, (4, 16)).transpose(1, 2)
         edges = self.bins(raw.softmax(1)).squeeze(1) * self.scale
         corners = torch.cat([self.anchors - edges[:, :2], self.anchors + edges[:, 2:]], 1) * self.strides
         memory = x.flatten(2).transpose(1, 2)
@@ -158,18 +180,18 @@ class Positions(nn.Module):
         table = torch.zeros(1, LENGTH, WIDTH)
         table[0, :, 0::2], table[0, :, 1::2] = position.sin(), position.cos()
         self.register_buffer("table", table)
-        self.register_buffer("ids", torch.arange(LENGTH)[None])
+        self.register_buffer("places", torch.arange(LENGTH)[None])
         self.learned = nn.Embedding(LENGTH, WIDTH)
         self.relative = nn.Parameter(torch.randn(2 * LENGTH - 1, 2))
         index = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH) + LENGTH - 1
-        self.register_buffer("index", index.flatten())
+        self.register_buffer("relative_index", index.flatten())
         self.alpha = nn.Parameter(torch.ones(1))
         self.decoder_bias = nn.Parameter(torch.zeros(51))
 
     def forward(self, ids):
-        x = self.embedding(ids) * math.sqrt(WIDTH) + self.alpha * self.table + self.learned(self.ids)
+        x = self.embedding(ids) * math.sqrt(WIDTH) + self.alpha * self.table + self.learned(self.places)
         heads = x.unflatten(-1, (2, -1)).transpose(1, 2)
-        bias = self.relative[self.index].view(LENGTH, LENGTH, 2).permute(2, 0, 1)
+        bias = self.relative[self.relative_index].view(LENGTH, LENGTH, 2).permute(2, 0, 1)
         x = ((heads @ heads.transpose(-1, -2) + bias).softmax(-1) @ heads).transpose(1, 2).flatten(2)
         return F.linear(x, self.embedding.weight, self.decoder_bias)
 
@@ -180,6 +202,7 @@ TOKENS = lambda: (torch.randint(5, 50, (2, LENGTH)),)
 MODULES = {
     "convolutions": (Convolutions, IMAGE),
     "standardised": (Standardised, IMAGE),
+    "spectral": (Spectral, IMAGE),
     "contrast": (Contrast, lambda: (torch.randn(2, WIDTH),)),
     "attention": (Attention, TOKENS),
     "attention-12": (lambda: Attention(12), TOKENS),
