@@ -10,6 +10,7 @@ import type { Value } from '../ir/value.ts'
 import {
   classifyWeights,
   cloneModel,
+  findEqualCopies,
   findHead,
   findLogits,
   liftConstants,
@@ -17,6 +18,7 @@ import {
   tensorOf,
   withoutFunctions,
   type Activation,
+  type EqualCopies,
   type WeightPatterns,
   type WeightRole,
 } from '../passes/index.ts'
@@ -89,6 +91,8 @@ export interface Inspection {
   /** Elements of all float weights, and of those that are trained. */
   readonly parameters: { readonly all: number; readonly trainable: number; readonly tensors: number }
   readonly weights: readonly InspectedWeight[]
+  /** Trained matrices that the file holds twice. */
+  readonly equalCopies: readonly EqualCopies[]
   readonly batchNorm: InspectedBatchNorm
   /** Where a loss attaches; null where no output is chosen. */
   readonly prediction: {
@@ -164,6 +168,7 @@ export async function inspectOpen(
     operators: countOperators(model),
     parameters: countParameters(weights),
     weights,
+    equalCopies: await findEqualCopies(infos.filter(({ trainable }) => trainable)),
     batchNorm: inspectBatchNorm(plain),
     prediction: findPrediction(plain, options.output),
     head: describeHead(plain, options.output),

@@ -8,6 +8,7 @@ import type { Graph, Model } from '../ir/graph.ts'
 import type { Node } from '../ir/node.ts'
 import { usesOf, type Use } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
+import { holdsFor } from './fresh-weights.ts'
 import { variableValues } from './dependence.ts'
 import { tensorOf, weightOrigins, type WeightOrigin } from './lift-constants.ts'
 import { checkPatterns, matchesPattern } from './patterns.ts'
@@ -38,6 +39,8 @@ export interface WeightPatterns {
   readonly train?: readonly string[]
   readonly freeze?: readonly string[]
   readonly constant?: readonly string[]
+  /** Weights of a new head: patterns of `freeze` and `constant` that match other weights too leave them alone. */
+  readonly fresh?: readonly string[]
 }
 
 const TRAINABLE: ReadonlySet<DType> = new Set(['float32', 'float16', 'bfloat16', 'float64'])
@@ -118,7 +121,7 @@ function obstacleTo(dtype: DType, origin: WeightOrigin, within: Node | null): st
 }
 
 function applyPatterns(infos: readonly WeightInfo[], patterns: WeightPatterns): WeightInfo[] {
-  const { train = [], freeze = [], constant = [] } = patterns
+  const { train = [], freeze = [], constant = [], fresh = [] } = patterns
   const names = infos.map(info => info.name)
   checkPatterns('--train', train, names)
   checkPatterns('--freeze', freeze, names)
@@ -131,7 +134,8 @@ function applyPatterns(infos: readonly WeightInfo[], patterns: WeightPatterns): 
         ? info
         : { ...info, role: 'parameter' as const, trainable: true, reason: `--train "${byHand}"` }
     }
-    const matching = (list: readonly string[]) => list.find(pattern => matchesPattern(pattern, info.name))
+    const matching = (list: readonly string[]) =>
+      list.find(pattern => matchesPattern(pattern, info.name) && holdsFor(pattern, info.name, names, fresh))
     const frozen = matching(freeze)
     if (frozen !== undefined && info.trainable) {
       return { ...info, trainable: false, reason: `${info.reason}; frozen by --freeze "${frozen}"` }

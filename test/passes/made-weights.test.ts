@@ -181,9 +181,9 @@ const rows: readonly Row[] = [
       zeros: floats([4, 4], Array(16).fill(0)),
       region: floats([2, 4], Array(8).fill(3)),
       at: int64s(0, 1),
+      shape: int64s(2, 1),
     },
     nodes: [
-      ['Constant', [], ['shape'], { value_ints: { kind: 'ints', value: [2, 1] } }],
       ['Reshape', ['at', 'shape'], ['places']],
       ['ScatterND', ['zeros', 'places', 'region'], ['regions']],
       ['Sub', ['x', 'regions'], ['y']],

@@ -7,13 +7,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Model } from '../../src/ir/graph.ts'
-import { cloneModel, reinitHead, withoutFunctions } from '../../src/passes/index.ts'
+import { cloneModel, reinitHead, weightOrigins, withoutFunctions } from '../../src/passes/index.ts'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { loadModel, serializeModel } from '../../src/serde/index.ts'
 import { DTYPES } from '../../src/tensor/dtype.ts'
 import { sizeOf } from '../../src/tensor/shape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { weightOrigins } from '../../src/passes/index.ts'
 import { messageOf } from '../../src/util/errors.ts'
 import { formatTable } from '../../src/util/format.ts'
 
@@ -44,7 +43,11 @@ async function check(folder: string): Promise<string[]> {
     const { model } = cloneModel(withoutFunctions(file.model))
     const before = tensorsOf(model)
     const output = model.graph.outputs[0]!.name
-    const { head } = await reinitHead(model, { classes: AFTER, seed: 1, output })
+    // Auxiliary heads are outputs of their own.
+    const heads = []
+    for (const { name } of model.graph.outputs) {
+      heads.push((await reinitHead(model, { classes: AFTER, seed: 1, output: name })).head)
+    }
     const changed = [...tensorsOf(model)].filter(([key, tensor]) => before.get(key) !== tensor)
     const floats = changed.filter(([, tensor]) => DTYPES[tensor.dtype].float).map(([key]) => key)
     const real = Object.entries(truth).flatMap(([key, { classifier = 0 }]) =>
@@ -58,7 +61,10 @@ async function check(folder: string): Promise<string[]> {
       ...(strange.length > 0 ? [`not the classifier's: ${strange.join(', ')}`] : []),
       ...(left.length > 0 ? [`left as they were: ${left.join(', ')}`] : []),
     ]
-    const layers = head.layers.map(({ node, bias }) => `${node.opType}${bias ? '+bias' : ''}`).join(', ')
+    const layers = heads
+      .flatMap(head => head.layers)
+      .map(({ node, bias }) => `${node.opType}${bias ? '+bias' : ''}`)
+      .join(', ')
     return [layers, dims.join('x'), changed.map(([key]) => key).join(' '), problems.join('; ') || 'ok']
   } catch (error) {
     return ['', '', '', messageOf(error).slice(0, 200)]
