@@ -262,6 +262,8 @@ async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Pr
   if (!perChannel && !hasLearnedName(weight) && (await isEmptyMask(tensor, use, uses))) {
     return judge('constant', 'mask that hides nothing in', node)
   }
+  if (!perChannel && node.opType === 'Mul' && !hasLearnedName(weight) && (await isFilledWith(tensor, 0)))
+    return judge('constant', 'zeros to start from in', node)
   if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
   if (perChannel && (await isProgression(tensor))) return judge('constant', 'steady progression in', node)
   if (perChannel && (await isStepwise(tensor))) return judge('constant', 'runs of equal numbers in', node)

@@ -191,6 +191,17 @@ const rows: readonly Row[] = [
     learned: [],
   },
   {
+    title: 'the state that a recurrence starts from, and a learned table',
+    input: [2, 3, 4],
+    weights: { state: floats([2, 3, 4], Array(24).fill(0)), table: randoms([3, 4]) },
+    nodes: [
+      ['Mul', ['x', 'state'], ['h']],
+      ['Mul', ['x', 'table'], ['k']],
+      ['Add', ['h', 'k'], ['y']],
+    ],
+    learned: ['table'],
+  },
+  {
     title: 'a batch normalization that learned neither scale nor bias',
     input: [2, 3],
     weights: { m: randoms([3]), v: randoms([3], 2) },
