@@ -254,6 +254,14 @@ async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Pr
   }
   const perChannel = tensor.dims.filter(dim => dim > 1).length === 1
   if (perChannel && isPreprocessing(use)) return judge('constant', 'normalises the input in', node)
+  const neutral = node.opType === 'Add' ? 0 : node.opType === 'Mul' ? 1 : null
+  if (
+    perChannel &&
+    neutral !== null &&
+    GENERATED_NAME.test(weight.name) &&
+    (await isFilledWith(tensor, neutral))
+  )
+    return judge('constant', 'fills a place in', node)
   if (perChannel && isVariance(use))
     return judge('buffer', 'variance of a decomposed batch normalization in', node)
   if (perChannel && isMean(use, uses))

@@ -204,13 +204,18 @@ const rows: readonly Row[] = [
   {
     title: 'a batch normalization that learned neither scale nor bias',
     input: [2, 3],
-    weights: { m: randoms([3]), v: randoms([3], 2) },
+    weights: {
+      ...{ m: randoms([3]), v: randoms([3], 2) },
+      ...{ 'norm.gamma': floats([3], [1, 1, 1]), val_28: floats([3], [0, 0, 0]) },
+    },
     nodes: [
       ['Constant', [], ['/norm/Constant_output_0'], { value: tensorAttribute(floats([3], [1, 1, 1])) }],
       ['Constant', [], ['/norm/Constant_1_output_0'], { value: tensorAttribute(floats([3], [0, 0, 0])) }],
-      ['BatchNormalization', ['x', '/norm/Constant_output_0', '/norm/Constant_1_output_0', 'm', 'v'], ['y']],
+      ['BatchNormalization', ['x', '/norm/Constant_output_0', '/norm/Constant_1_output_0', 'm', 'v'], ['n']],
+      ['Mul', ['n', 'norm.gamma'], ['h']],
+      ['Add', ['h', 'val_28'], ['y']],
     ],
-    learned: [],
+    learned: ['norm.gamma'],
   },
   ...(['pytorch', 'another'] as const).map((producer): Row => ({
     title: `a learned factor of one element in a file of ${producer}`,
