@@ -5,7 +5,7 @@ import { DTYPES } from '../tensor/dtype.ts'
 import { formatShape, sizeOf } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { Model } from '../ir/graph.ts'
-import { findBatchNorms, type BatchNormSite } from '../passes/index.ts'
+import { findBatchNorms, withoutFunctions, type BatchNormSite } from '../passes/index.ts'
 import { serializeModel } from '../serde/index.ts'
 import { driftOf, type Drift } from './drift.ts'
 import { PooledStatistics, type BatchNormMode, type ChannelStatistics } from './pooled-statistics.ts'
@@ -68,14 +68,17 @@ export async function recalibrate(
   batches: AsyncIterable<Batch> | Iterable<Batch>,
   options: RecalibrationOptions = {},
 ): Promise<RecalibrationReport> {
-  const { mode = 'exact', sites = findBatchNorms(model), onProgress, signal } = options
+  const { mode = 'exact', onProgress, signal } = options
+  // Statistics inside local functions are found where their calls are written out; the tensors are the same.
+  const plain = options.sites ? model : withoutFunctions(model)
+  const sites = options.sites ?? findBatchNorms(plain)
   if (sites.length === 0) {
     throw new UsageError('recalibrate: the model has no batch normalization with stored statistics', {
       cure: 'export the model with its BatchNormalization nodes kept (training-mode export)',
     })
   }
-  const groups = groupSites(model, sites)
-  const graph = buildStatisticsGraph(model, sites)
+  const groups = groupSites(plain, sites)
+  const graph = buildStatisticsGraph(plain, sites)
   const pools = new Map(groups.map(group => [group, new PooledStatistics(group.mean.size)]))
   const poolOf = new Map(groups.flatMap(group => group.sites.map(site => [site, pools.get(group)!] as const)))
   const progress = { batches: 0, samples: 0 }

@@ -1,12 +1,14 @@
 /** A whole fine-tuning run in a browser, from bytes to bytes: nothing is read or written anywhere else. */
 
 import { createHash } from 'node:crypto'
-import { findBatchNorms } from '../passes/index.ts'
+import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine, Traffic } from '../runtime/engine.ts'
 import { openWebEngine, type WebEngineName, type WebOptions } from '../runtime/ort-web/index.ts'
-import { openModelBytes, patchModel } from '../serde/index.ts'
+import { openModelBytes, patchModel, serializeModel, type ModelFile } from '../serde/index.ts'
 import { calibrate, type Calibration } from '../eval/calibrate.ts'
+import { formNotes } from '../eval/inference-form.ts'
 import { metadataOf, select, winner, type CandidateName, type Measured } from '../train/candidates.ts'
+import { withNewHead } from '../train/head.ts'
 import { resolvePlan, type FinetunePlan } from '../train/plan.ts'
 import { openSession, type TrainingSession } from '../train/session.ts'
 import type { Weights } from '../train/weights.ts'
@@ -67,23 +69,25 @@ export async function finetuneInBrowser(request: BrowserFinetune): Promise<Brows
   const { model, name = 'model.onnx', engine = 'auto', onEvent = () => undefined, signal } = request
   const context: RunContext = { onEvent, signal }
   const options = resolveOptions(request.options)
-  const file = await openModelBytes(model, name)
+  const given = await openModelBytes(model, name)
   const data = trainAndVal(request.data, request.val, options)
   const lossGraph = request.loss ? { path: 'loss.onnx', bytes: request.loss } : null
   const opened = typeof engine === 'string' ? await openWebEngine(engine, request.web) : engine
   const plan = await resolvePlan(
     opened,
-    file.model,
+    given.model,
     { path: name, sha256: createHash('sha256').update(model).digest('hex') },
     { ...data, lossGraph },
     options,
   )
   onEvent({ kind: 'note', message: `engine: ${opened.description}` })
+  const { file, notes } = await openStart(given, plan)
+  for (const message of notes) onEvent({ kind: 'note', message })
   const session = await openSession(opened, file, { plan, ...data, lossGraph }, undefined)
   try {
     const { trainer, graph } = session
     const run = await MemoryRun.open(session, context)
-    for (const message of [...data.train.notes, ...graph.notes, ...trainer.notes])
+    for (const message of [...data.train.notes, ...formNotes(file.model), ...graph.notes, ...trainer.notes])
       onEvent({ kind: 'note', message })
     await run.train()
     const { traffic } = trainer
@@ -92,6 +96,17 @@ export async function finetuneInBrowser(request: BrowserFinetune): Promise<Brows
   } finally {
     await session.trainer.close()
   }
+}
+
+/** The model that the run starts from: the given one, or the one with a fresh head. */
+async function openStart(
+  given: ModelFile,
+  plan: FinetunePlan,
+): Promise<{ file: ModelFile; notes: readonly string[] }> {
+  const { head } = plan
+  if (!head) return { file: given, notes: [] }
+  const { model, notes } = await withNewHead(given.model, { ...plan, head })
+  return { file: await openModelBytes(await serializeModel(model), given.path), notes }
 }
 
 async function finish(
@@ -156,7 +171,7 @@ async function recalibrated(
   { onEvent, signal }: RunContext,
 ): Promise<{ bytes: Uint8Array; calibration: Calibration | null }> {
   const { plan, engine, file, calibration: data } = session
-  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(file.model).length === 0)
+  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(withoutFunctions(file.model)).length === 0)
     return { bytes: stale, calibration: null }
   const averaged = await openModelBytes(stale)
   const { bnMode: mode } = plan.settings

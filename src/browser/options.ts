@@ -1,5 +1,6 @@
 /** What may be asked of a run in a browser: the fields of the `finetune` of Node, with the defaults of its command. */
 
+import type { HeadOptions } from '../train/head.ts'
 import type { PlanOptions } from '../train/plan.ts'
 import type { RunSettings } from '../train/options.ts'
 import type { ScheduleSpec } from '../train/schedules.ts'
@@ -7,7 +8,7 @@ import { DEFAULT_TRAINING } from '../train/training-settings.ts'
 import type { ImageOptions } from '../eval/loading.ts'
 import type { Augment } from '../data/index.ts'
 
-export interface BrowserOptions {
+export interface BrowserOptions extends HeadOptions {
   readonly epochs?: number
   readonly batchSize?: number
   readonly seed?: number
@@ -55,8 +56,10 @@ export type ResolvedOptions = PlanOptions & { readonly holdOut: number; readonly
 /** Every field, given or by default. */
 export function resolveOptions(options: BrowserOptions = {}): ResolvedOptions {
   const { epochs = 10, batchSize = 32, seed = 0, holdOut = 0.1, augment = {}, evalEvery = '1ep' } = options
-  const { limit = null } = options
+  const { limit = null, head, numClasses } = options
   return {
+    ...(head ? { head } : {}),
+    ...(numClasses === undefined ? {} : { numClasses }),
     ...{ epochs, batchSize, seed, holdOut, limit, augment, evalEvery },
     dataOptions: options.images ?? {},
     schedule: options.schedule ?? defaultSchedule(),

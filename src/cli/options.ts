@@ -174,7 +174,7 @@ export const WEIGHT_OPTIONS = {
     array: true,
     nargs: 1,
     group: 'Weights:',
-    describe: 'freeze weights of matching names',
+    describe: 'freeze weights of matching names; a new head only by a pattern that matches nothing else',
   },
   constant: {
     type: 'string',

@@ -10,7 +10,7 @@ import {
   type AverageReport,
 } from '../averaging/index.ts'
 import type { BatchNormMode } from '../batchnorm/index.ts'
-import { findBatchNorms } from '../passes/index.ts'
+import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { loadModel } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
@@ -115,7 +115,7 @@ function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelO
 async function countBatchNorms(path: string): Promise<number> {
   const file = await loadModel(path)
   try {
-    return findBatchNorms(file.model).length
+    return findBatchNorms(withoutFunctions(file.model)).length
   } finally {
     await file.close()
   }

@@ -6,10 +6,12 @@ import type { Model } from '../ir/graph.ts'
 import { walkNodes } from '../ir/topology.ts'
 import type { Engine, Feeds } from '../runtime/engine.ts'
 import { writePatched, type ModelFile } from '../serde/index.ts'
+import { fromFloat32Tensor } from '../tensor/convert.ts'
 import { MemorySource, type ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { VERSION } from '../util/version.ts'
 import { bindInputs } from './feeds.ts'
+import { computableForm, formNotes } from './inference-form.ts'
 import { inputSpecs, type InputSpec } from './loading.ts'
 
 export interface CalibrationSettings {
@@ -80,25 +82,27 @@ export async function calibrate(
   { onProgress, signal }: CalibrationContext = {},
 ): Promise<CalibratedWeights> {
   const { mode, seed, transforms, threads } = settings
-  const inputs = inputSpecs(file.model)
   const batchSize = fittingBatchSize(dataset.length, settings.batchSize)
-  const fixed = openBatchAxis(file.model)
+  const { model, originals } = await computableForm(file.model)
+  const inputs = inputSpecs(model)
+  const fixed = openBatchAxis(model)
   const loader = new BatchLoader(dataset, { batchSize, seed, transforms, mode: 'eval', shuffle: true })
   const open = (bytes: Uint8Array) => engine.openRunner(bytes, threads === undefined ? {} : { threads })
-  const report = await recalibrate(file.model, open, calibrationFeeds(loader, inputs, signal), {
+  const report = await recalibrate(model, open, calibrationFeeds(loader, inputs, signal), {
     mode,
     onProgress: ({ samples }) => onProgress?.(samples, dataset.length),
     ...(signal ? { signal } : {}),
   })
   const wanted = Math.min(settings.batchSize, dataset.length)
   const notes = [
+    ...formNotes(file.model),
     ...(batchSize === wanted ? [] : [`batches of ${batchSize}, so that the last one is not a single sample`]),
     ...(fixed === null || fixed === batchSize
       ? []
       : [`the model is made for batches of ${fixed}; its statistics were taken in batches of ${batchSize}`]),
   ]
   return {
-    replacements: await sourcesOf(report),
+    replacements: await sourcesOf(report, originals),
     metadata: metadataOf(report),
     calibration: { batchSize, samples: report.samples, sites: report.sites.map(summarize), notes },
   }
@@ -140,9 +144,17 @@ async function* calibrationFeeds(
   for await (const batch of loader.batches(0, 0, signal)) yield bindInputs(batch.inputs, inputs)
 }
 
-async function sourcesOf({ replacements }: RecalibrationReport): Promise<Map<Tensor, ByteSource>> {
+/** New statistics in place of the file's, in its element type. */
+async function sourcesOf(
+  { replacements }: RecalibrationReport,
+  originals: ReadonlyMap<Tensor, Tensor>,
+): Promise<Map<Tensor, ByteSource>> {
   const sources = new Map<Tensor, ByteSource>()
-  for (const [old, tensor] of replacements) sources.set(old, new MemorySource(await tensor.bytes()))
+  for (const [old, tensor] of replacements) {
+    const place = originals.get(old) ?? old
+    const stored = place === old ? tensor : fromFloat32Tensor(tensor, place.dtype, 'running statistics')
+    sources.set(place, new MemorySource(await stored.bytes()))
+  }
   return sources
 }
 

@@ -3,7 +3,7 @@
 import { openDataset, type Transforms } from '../data/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { CheckError } from '../util/errors.ts'
-import { classNote, measuredData, planModel, type EvaluationOptions } from './compare.ts'
+import { planNotes, measuredData, planModel, type EvaluationOptions } from './compare.ts'
 import { crossValidate, type CrossValidation } from './cross-validate.ts'
 
 export interface EngineComparisonOptions extends EvaluationOptions {
@@ -54,7 +54,7 @@ export async function crossValidateModels(
     transforms: measured[0]?.transforms ?? {},
     agrees: models.every(({ agrees }) => agrees),
     models,
-    notes: [...dataset.notes, ...plans.flatMap(plan => classNote(plan, dataset))],
+    notes: [...dataset.notes, ...plans.flatMap(plan => planNotes(plan, dataset))],
   }
 }
 

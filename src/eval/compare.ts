@@ -7,7 +7,7 @@ import { loadModel } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
 import type { Model } from '../ir/graph.ts'
 import { evaluateInDetail, type Evaluation } from './evaluate.ts'
-import { evaluationSource } from './inference-form.ts'
+import { evaluationSource, formNotes } from './inference-form.ts'
 import { evaluationLoader, inputSpecs, transformsForInputs, type DataOptions } from './loading.ts'
 import type { ClassFigures, Metrics, OutputKind, Task } from './metrics.ts'
 import { scoreOf } from './score.ts'
@@ -86,7 +86,7 @@ export async function evaluateModels(
     engine: engine.name,
     models: results,
     best: comparable ? ranked[0]!.model : null,
-    notes: [...dataset.notes, ...plans.flatMap(plan => classNote(plan, dataset))],
+    notes: [...dataset.notes, ...plans.flatMap(plan => planNotes(plan, dataset))],
   }
 }
 
@@ -98,6 +98,8 @@ export interface ModelPlan {
   readonly outputs: readonly OutputInfo[]
   /** Names of all outputs. */
   readonly names: readonly string[]
+  /** Remarks on the form in which it is evaluated. */
+  readonly notes: readonly string[]
 }
 
 export async function planModel(path: string, output: string | undefined): Promise<ModelPlan> {
@@ -114,7 +116,8 @@ export async function planModel(path: string, output: string | undefined): Promi
 export function planOpen(model: Model, output: string | undefined): Omit<ModelPlan, 'path'> {
   const names = model.graph.outputs.map(({ name }) => name)
   const wanted = output === undefined && names.length > 0 ? names : [output]
-  return { inputs: inputSpecs(model), outputs: wanted.map(name => outputInfo(model, name)), names }
+  const outputs = wanted.map(name => outputInfo(model, name))
+  return { inputs: inputSpecs(model), outputs, names, notes: formNotes(model) }
 }
 
 function outputInfo(model: Model, output: string | undefined): OutputInfo {
@@ -123,8 +126,13 @@ function outputInfo(model: Model, output: string | undefined): OutputInfo {
   return { name, shape: type?.kind === 'tensor' ? type.shape : null, activation, axis }
 }
 
+/** What a person should know about the evaluation of a model on a data set. */
+export function planNotes(plan: ModelPlan, dataset: Dataset): string[] {
+  return [...plan.notes.map(note => `${plan.path}: ${note}`), ...classNote(plan, dataset)]
+}
+
 /** Labels are numbered by the classes that are there: where some are missing, the numbers may mean others. */
-export function classNote({ path, outputs: [output] }: ModelPlan, { classes, name }: Dataset): string[] {
+function classNote({ path, outputs: [output] }: ModelPlan, { classes, name }: Dataset): string[] {
   const outputs = output?.shape?.[1]
   if (classes === null || typeof outputs !== 'number' || outputs <= classes.length || outputs < 2) return []
   const known = `${name} has ${classes.length} classes, ${path} has ${outputs} outputs`

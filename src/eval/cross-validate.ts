@@ -1,7 +1,6 @@
 /** The same model on several engines over the same batches: what each measures, how far their outputs are apart, and where. */
 
 import { padBatch, type Batch } from '../data/index.ts'
-import { toInferenceForm } from '../passes/index.ts'
 import type { Engine, Feeds, Runner, SessionOptions } from '../runtime/engine.ts'
 import { loadModel } from '../serde/index.ts'
 import { sizeOf } from '../tensor/shape.ts'
@@ -10,7 +9,7 @@ import { InputError, InterruptedError, messageOf, SwaError } from '../util/error
 import { DifferenceAccumulator, isComparable, type Difference } from './difference.ts'
 import { bindInputs, fixedBatchSize } from './feeds.ts'
 import { findParting, type Parting } from './find-parting.ts'
-import { evaluationSource } from './inference-form.ts'
+import { evaluatedForm, evaluationSource } from './inference-form.ts'
 import { MetricsAccumulator, type Metrics } from './metrics.ts'
 import type { MeasuredOutput } from './task.ts'
 import { toleranceFor } from './tolerance.ts'
@@ -228,7 +227,7 @@ class Lane {
     const { feeds } = this.#differences.get(worst.output)!
     const file = await loadModel(path)
     try {
-      const { model } = toInferenceForm(file.model)
+      const { model } = await evaluatedForm(file.model)
       const search = { tolerance, session, signal, ...(onSearch ? { onProgress: onSearch } : {}) }
       return { ...verdict, parting: await findParting(engines, model, feeds, search) }
     } finally {

@@ -10,13 +10,15 @@ import type { Value } from '../ir/value.ts'
 import {
   classifyWeights,
   cloneModel,
+  findEqualCopies,
   findHead,
   findLogits,
-  inlineFunctions,
   liftConstants,
   raiseOpset,
   tensorOf,
+  withoutFunctions,
   type Activation,
+  type EqualCopies,
   type WeightPatterns,
   type WeightRole,
 } from '../passes/index.ts'
@@ -89,6 +91,8 @@ export interface Inspection {
   /** Elements of all float weights, and of those that are trained. */
   readonly parameters: { readonly all: number; readonly trainable: number; readonly tensors: number }
   readonly weights: readonly InspectedWeight[]
+  /** Trained matrices that the file holds twice. */
+  readonly equalCopies: readonly EqualCopies[]
   readonly batchNorm: InspectedBatchNorm
   /** Where a loss attaches; null where no output is chosen. */
   readonly prediction: {
@@ -137,7 +141,9 @@ export async function inspectOpen(
   options: InspectOptions = {},
   external: ReadonlySet<Tensor> = new Set(),
 ): Promise<Inspection> {
-  const weights = (await classifyWeights(withoutFunctions(model), options.patterns)).map(
+  const plain = withoutFunctions(model)
+  const infos = await classifyWeights(plain, options.patterns)
+  const weights = infos.map(
     ({ name, dtype, dims, role, reason, trainable, origin, tensor, users }): InspectedWeight => ({
       ...{ name, dtype, dims, elements: sizeOf(dims), role, reason, trainable },
       usedBy: users.map(({ label }) => label),
@@ -162,19 +168,13 @@ export async function inspectOpen(
     operators: countOperators(model),
     parameters: countParameters(weights),
     weights,
-    batchNorm: inspectBatchNorm(model),
-    prediction: findPrediction(model, options.output),
-    head: describeHead(model, options.output),
+    equalCopies: await findEqualCopies(infos.filter(({ trainable }) => trainable)),
+    batchNorm: inspectBatchNorm(plain),
+    prediction: findPrediction(plain, options.output),
+    head: describeHead(plain, options.output),
     externalData: [],
     obstacles: await findObstacles(model, options.patterns, options.output),
   }
-}
-
-/** The model as training sees it: calls of local functions are copies of their bodies. */
-function withoutFunctions(model: Model): Model {
-  if (model.functions.length === 0) return model
-  const { model: copy } = cloneModel(model)
-  return inlineFunctions(copy).model
 }
 
 function describeHead(model: Model, output: string | undefined): Inspection['head'] {

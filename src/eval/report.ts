@@ -4,6 +4,7 @@ import { formatBytes, formatCount, formatRate, formatTable } from '../util/forma
 import type { ImageSize, Transforms } from '../data/index.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { EvaluationReport } from './compare.ts'
+import { copyNotes } from '../passes/index.ts'
 import type { Inspection, InspectedWeight } from './inspect.ts'
 import type { SiteSummary } from './calibrate.ts'
 import type { RecalibratedModel } from './recalibrate-model.ts'
@@ -95,6 +96,7 @@ export function describeInspection(inspection: Inspection, options: { weights: b
     ...inspection.outputs.map(({ name, type }): [string, string] => ['output', `${name}: ${type}`]),
     ['parameters', describeParameters(inspection)],
     ...tiedWeights(weights).map((tie): [string, string] => ['tied', tie]),
+    ...copyNotes(inspection.equalCopies).map((note): [string, string] => ['copies', note]),
     ...(inspection.functions > 0
       ? [['functions', `${inspection.functions} local functions, inlined for training`] as [string, string]]
       : []),

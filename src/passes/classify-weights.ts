@@ -8,10 +8,11 @@ import type { Graph, Model } from '../ir/graph.ts'
 import type { Node } from '../ir/node.ts'
 import { usesOf, type Use } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
+import { holdsFor } from './fresh-weights.ts'
 import { variableValues } from './dependence.ts'
 import { tensorOf, weightOrigins, type WeightOrigin } from './lift-constants.ts'
 import { checkPatterns, matchesPattern } from './patterns.ts'
-import { isTelling, judgeUse, type Judgement, type WeightRole } from './weight-roles.ts'
+import { isTelling, judgeUse, type Judgement, type NamedTensor, type WeightRole } from './weight-roles.ts'
 import { finalUses, type WeightUse } from './weight-uses.ts'
 
 export interface WeightInfo {
@@ -38,6 +39,8 @@ export interface WeightPatterns {
   readonly train?: readonly string[]
   readonly freeze?: readonly string[]
   readonly constant?: readonly string[]
+  /** Weights of a new head: patterns of `freeze` and `constant` that match other weights too leave them alone. */
+  readonly fresh?: readonly string[]
 }
 
 const TRAINABLE: ReadonlySet<DType> = new Set(['float32', 'float16', 'bfloat16', 'float64'])
@@ -52,7 +55,8 @@ export async function classifyWeights(model: Model, patterns: WeightPatterns = {
     for (const [value, origin] of weightOrigins(graph)) {
       const tensor = tensorOf(value)!
       const ends = finalUses(value, uses, changing, use => isTelling(tensor.size, use))
-      const { role, reason } = await judgeWeight(value, tensor, ends, uses)
+      const pathNamed = model.producerName === 'pytorch' && origin.kind === 'initializer'
+      const { role, reason } = await judgeWeight({ name: value.name, tensor, pathNamed }, ends, uses)
       const name = freeName(value.name, within, taken)
       taken.add(name)
       const { dtype, dims } = tensor
@@ -92,16 +96,16 @@ function* graphsWithOwners(
 const PRECEDENCE: readonly WeightRole[] = ['buffer', 'parameter', 'constant']
 
 async function judgeWeight(
-  value: Value,
-  tensor: Tensor,
+  weight: NamedTensor,
   ends: readonly WeightUse[],
   uses: ReadonlyMap<Value, readonly Use[]>,
 ): Promise<Judgement> {
-  if (value.name.endsWith('num_batches_tracked')) return { role: 'buffer', reason: 'counter' }
+  const { name, tensor } = weight
+  if (name.endsWith('num_batches_tracked')) return { role: 'buffer', reason: 'counter' }
   if (!DTYPES[tensor.dtype].float) return { role: 'constant', reason: `elements are ${tensor.dtype}` }
   if (ends.length === 0) return { role: 'constant', reason: 'read by no node' }
   const judgements: Judgement[] = []
-  for (const use of ends) judgements.push(await judgeUse({ name: value.name, tensor }, use, uses))
+  for (const use of ends) judgements.push(await judgeUse(weight, use, uses))
   const role = PRECEDENCE.find(candidate => judgements.some(judgement => judgement.role === candidate))!
   const reasons = new Set(judgements.filter(judgement => judgement.role === role).map(({ reason }) => reason))
   const [first] = reasons
@@ -117,7 +121,7 @@ function obstacleTo(dtype: DType, origin: WeightOrigin, within: Node | null): st
 }
 
 function applyPatterns(infos: readonly WeightInfo[], patterns: WeightPatterns): WeightInfo[] {
-  const { train = [], freeze = [], constant = [] } = patterns
+  const { train = [], freeze = [], constant = [], fresh = [] } = patterns
   const names = infos.map(info => info.name)
   checkPatterns('--train', train, names)
   checkPatterns('--freeze', freeze, names)
@@ -130,7 +134,8 @@ function applyPatterns(infos: readonly WeightInfo[], patterns: WeightPatterns): 
         ? info
         : { ...info, role: 'parameter' as const, trainable: true, reason: `--train "${byHand}"` }
     }
-    const matching = (list: readonly string[]) => list.find(pattern => matchesPattern(pattern, info.name))
+    const matching = (list: readonly string[]) =>
+      list.find(pattern => matchesPattern(pattern, info.name) && holdsFor(pattern, info.name, names, fresh))
     const frozen = matching(freeze)
     if (frozen !== undefined && info.trainable) {
       return { ...info, trainable: false, reason: `${info.reason}; frozen by --freeze "${frozen}"` }

@@ -100,6 +100,10 @@ class Finder {
       this.walk(node.input(0), bias)
       return
     }
+    if (isStack(node)) {
+      for (const input of node.inputs) this.walk(input!)
+      return
+    }
     if (node.domain !== ONNX_DOMAIN || !ARITHMETIC.has(node.opType)) throw this.#notFound(node.label)
     const operands = node.inputs.filter(input => input !== null)
     const computed = operands.filter(operand => storedIn(operand) === null)
@@ -115,6 +119,12 @@ class Finder {
       { cure: CURE },
     )
   }
+}
+
+/** `torch.stack` of heads that are averaged afterwards: each gets an axis of its own, along which they are joined. */
+function isStack(node: Node): boolean {
+  if (node.domain !== ONNX_DOMAIN || node.opType !== 'Concat') return false
+  return node.inputs.every(input => input?.producer?.opType === 'Unsqueeze')
 }
 
 /** The initializer or Constant that a value is, behind Identity, Cast and Transpose; null where it is computed. */

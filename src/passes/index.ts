@@ -5,15 +5,17 @@ export { classifyWeights, type WeightInfo, type WeightPatterns } from './classif
 export { cloneGraph, cloneModel, type ClonedModel } from './clone.ts'
 export { removeDeadNodes, removeDeadNodesOf } from './dead-nodes.ts'
 export { SHAPE_READERS, variableValues } from './dependence.ts'
+export { copyNotes, findEqualCopies, type EqualCopies } from './equal-copies.ts'
 export { findHead, type Head, type HeadLayer } from './find-head.ts'
 export { findLogits, type Activation, type Logits } from './find-logits.ts'
 export { applyObserved, constantValues, type Observations } from './fold-constants.ts'
+export { freshNotes } from './fresh-weights.ts'
 export { FUSIONS } from './fusions/index.ts'
 export { RECURRENT_STEPS } from './fusions/recurrent.ts'
 export { redirectReads, removeIdentities } from './identities.ts'
 export { toInferenceForm } from './inference-form.ts'
 export { inlineBranches } from './inline-branches.ts'
-export { inlineFunctions } from './inline-functions.ts'
+export { inlineFunctions, withoutFunctions } from './inline-functions.ts'
 export { joinPads } from './join-pads.ts'
 export {
   constantTensor,

@@ -4,6 +4,7 @@ import { InputError, UnsupportedError } from '../util/errors.ts'
 import { Graph, Model, type FunctionDefinition } from '../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import { walkGraphs, walkNodes } from '../ir/topology.ts'
+import { cloneModel } from './clone.ts'
 import { bindCopied, BodyCopier } from './copy-body.ts'
 import { Names } from './names.ts'
 import type { PassResult } from './pass.ts'
@@ -41,6 +42,11 @@ export function inlineFunctions(model: Model): PassResult {
     }
   }
   return { model, modified: true }
+}
+
+/** The model as training sees it: itself, or a copy whose calls are written out; the copy holds the same tensors. */
+export function withoutFunctions(model: Model): Model {
+  return model.functions.length === 0 ? model : inlineFunctions(cloneModel(model).model).model
 }
 
 /** The key under which calls find their function. */

@@ -8,7 +8,7 @@ import { DTYPES, type DType } from '../tensor/dtype.ts'
 import { int, type Attribute } from '../ir/attribute.ts'
 import type { Graph, Model } from '../ir/graph.ts'
 import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
-import { walkGraphs } from '../ir/topology.ts'
+import { walkGraphs, walkNodes } from '../ir/topology.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { Value } from '../ir/value.ts'
 import { definitionsOf } from './names.ts'
@@ -40,6 +40,8 @@ export function otherFloats(model: Model): ReadonlySet<DType> {
     const dtype = dtypeOf(value)
     if (dtype === 'float16' || dtype === 'bfloat16') found.add(dtype)
   }
+  // Values between nodes need not be typed: what autocast wrote says bfloat16 in its Cast nodes alone.
+  if (!found.has('bfloat16') && [...walkNodes(model.graph)].some(namesBfloat16)) found.add('bfloat16')
   // A float32 model may compute positions in float64: only what is float64 from the inputs on is a float64 model.
   if (model.graph.feeds.some(value => dtypeOf(value) === 'float64')) found.add('float64')
   return found
@@ -67,6 +69,11 @@ export interface ConvertedModel extends PassResult {
 
 function* definedIn(graph: Graph): Iterable<Value> {
   for (const inner of walkGraphs(graph)) yield* definitionsOf(inner)
+}
+
+function namesBfloat16(node: Node): boolean {
+  if (node.domain !== ONNX_DOMAIN) return false
+  return (TYPE_ATTRIBUTES[node.opType] ?? []).some(name => node.int(name, 0) === DTYPES.bfloat16.onnx)
 }
 
 function dtypeOf({ type }: Value): DType | null {

@@ -8,8 +8,17 @@ import type { Value } from '../ir/value.ts'
 import { SHAPE_READERS } from './dependence.ts'
 import { FUSED_ROLES } from './fusions/weight-roles.ts'
 import { tensorOf } from './lift-constants.ts'
-import { sourceOf } from './sources.ts'
-import { isFilledWith, isMask, isProgression, isRepetitive, isSineTable, isUniform } from './weight-values.ts'
+import { keepsElements, sourceOf } from './sources.ts'
+import {
+  isFilledWith,
+  isMask,
+  isProgression,
+  isRepetitive,
+  isSineTable,
+  isSteadyTable,
+  isStepwise,
+  isUniform,
+} from './weight-values.ts'
 import type { WeightUse } from './weight-uses.ts'
 
 export type WeightRole = 'parameter' | 'buffer' | 'constant'
@@ -102,6 +111,25 @@ async function isPartOfGroupNorm(tensor: Tensor, { node, index }: WeightUse): Pr
   return node.input(0).producer?.opType === 'Reshape' && (await isFilledWith(tensor, index === 1 ? 1 : 0))
 }
 
+/** Names of numbers that PyTorch's exporters write themselves. */
+const GENERATED_NAME = /(^|\/)Constant(_\d+)?_output_\d+$|^onnx::|^val_\d+$/
+
+/** A scale of ones, or a bias of zeros, of a normalization that learned none: the operator insists on having one. */
+async function fillsPlace(weight: NamedTensor, use: WeightUse): Promise<boolean> {
+  if (await isPartOfGroupNorm(weight.tensor, use)) return true
+  const { node, index } = use
+  if (!NORMALIZATIONS.has(node.opType) || !GENERATED_NAME.test(weight.name)) return false
+  return (index === 1 || index === 2) && isFilledWith(weight.tensor, index === 1 ? 1 : 0)
+}
+
+const NORMALIZATIONS: ReadonlySet<string> = new Set([
+  'BatchNormalization',
+  'InstanceNormalization',
+  'LayerNormalization',
+  'GroupNormalization',
+  'RMSNormalization',
+])
+
 /** Weights alone go through these where positions are encoded (rotary, Fourier), of which nothing is learned. */
 const WAVES: ReadonlySet<string> = new Set(['Sin', 'Cos'])
 
@@ -111,6 +139,8 @@ type Uses = ReadonlyMap<Value, readonly Use[]>
 export interface NamedTensor {
   readonly name: string
   readonly tensor: Tensor
+  /** Whether a name with dots is the path of a module's parameter or buffer: an initializer of a file that PyTorch wrote. */
+  readonly pathNamed?: boolean
 }
 
 /** Last parts of PyTorch's names of learned numbers: `blocks.0.act.scale`, `logit_scale`, `skipinit_gain`. */
@@ -124,6 +154,11 @@ function hasLearnedName({ name }: NamedTensor): boolean {
   return LEARNED_NAME.test(name)
 }
 
+/** `blocks.0.resweight`, which is a parameter of one element. Numbers that a module keeps as a buffer have no dimension. */
+function isParameterOfOne({ name, tensor, pathNamed }: NamedTensor): boolean {
+  return pathNamed === true && tensor.dims.length > 0 && /^\w+(\.\w+)+$/.test(name)
+}
+
 /** Judges one use of a float weight; `uses` are those of the whole graph. Elements are read only where they tell. */
 export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses): Promise<Judgement> {
   const { tensor } = weight
@@ -133,16 +168,19 @@ export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses):
     if (SHAPE_READERS.has(node.opType)) return judge('constant', 'only the shape is read by', node)
     if (use.path.some(step => WAVES.has(step.opType)))
       return judge('constant', 'frequencies of a sine table in', node)
-    if (await isPartOfGroupNorm(tensor, use)) return judge('constant', 'fills a place in', node)
+    if (await fillsPlace(weight, use)) return judge('constant', 'fills a place in', node)
     const known = INPUT_ROLES[node.opType]?.[index]
     if (known) {
-      if (known[1] === 'table' && (await isSineTable(tensor))) return judge('constant', 'sine table of', node)
-      const made =
-        ['matrix', 'weight'].includes(known[1]) && !hasLearnedName(weight) && (await isRepetitive(tensor))
+      // Standardised weights are normalised with statistics of their own, which are not stored.
+      if (known[0] === 'buffer' && !isAsStored(use.path))
+        return judge('constant', `gives the ${known[1]} of`, node)
+      const made = FACTORS.has(known[1]) ? await howMade(weight, use) : null
       return made
-        ? judge('constant', `numbers that repeat, as ${known[1]} of`, node)
+        ? judge('constant', `${made}, as ${known[1]} of`, node)
         : judge(known[0], `${known[1]} of`, node)
     }
+    if (use.path.some(step => FILLED.has(step.opType)) && (await isUniform(tensor)))
+      return judge('constant', 'fills a place in', node)
     if (ELEMENTWISE.has(node.opType)) return judgeOperand(weight, use, uses)
   }
   const fused = FUSED_ROLES[node.key]?.[index]
@@ -154,6 +192,45 @@ export async function judgeUse(weight: NamedTensor, use: WeightUse, uses: Uses):
     ? judge('constant', 'single number in', node)
     : judge('parameter', 'operand of', node)
 }
+
+/** What weights are called in the table of roles where their numbers can show that nothing of them was learned. */
+const FACTORS: ReadonlySet<string> = new Set(['matrix', 'weight', 'table'])
+
+/** So much of a large factor tells whether it is a table of positions. */
+const GLANCE = 1024
+
+/** How the numbers of a factor were made, if they were. */
+async function howMade(weight: NamedTensor, { node, index, path }: WeightUse): Promise<string | null> {
+  const { tensor } = weight
+  if (node.opType.startsWith('Gather') && (await isSineTable(tensor))) return 'sine table'
+  // Spectral normalization multiplies its weight by the vectors of the power iteration, before it meets any activation.
+  const other = node.inputs[1 - index]
+  if (node.opType === 'MatMul' && tensor.dims.length === 1 && isAsStored(path) && other && isStored(other)) {
+    return 'vector of a power iteration'
+  }
+  if (tensor.size <= GLANCE && (await isProgression(tensor))) return 'steady progression'
+  if (await isSteadyTable(tensor, GLANCE)) return 'table of positions'
+  return !hasLearnedName(weight) && (await isRepetitive(tensor)) ? 'numbers that repeat' : null
+}
+
+/** Whether the nodes of a path leave all elements as they are. */
+function isAsStored(path: readonly Node[]): boolean {
+  return path.every(step => keepsElements(step.output(0)))
+}
+
+/** Whether a value is computed from weights by nothing but arithmetic and reshaping. */
+function isStored(value: Value): boolean {
+  const source = sourceOf(value)
+  if (tensorOf(source)) return true
+  const { producer } = source
+  if (producer?.domain !== ONNX_DOMAIN || !WEIGHT_ARITHMETIC.has(producer.opType)) return false
+  return producer.inputs.every(input => input === null || isStored(input))
+}
+
+const WEIGHT_ARITHMETIC: ReadonlySet<string> = new Set(['MatMul', 'Mul', 'Div', 'Transpose'])
+
+/** Writers of a part of a tensor; where only weights are computed, one number in all of it is no weight. */
+const FILLED: ReadonlySet<string> = new Set(['ScatterND', 'ScatterElements'])
 
 /** A Cast to an integer type: what is learned stays a float. */
 function becomesInteger(node: Node): boolean {
@@ -170,12 +247,21 @@ async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Pr
   const { node } = use
   if (tensor.size === 1) {
     if (isBiasOfOneChannel(tensor, use)) return judge('parameter', 'bias in', node)
-    return hasLearnedName(weight) && !isPreprocessing(use)
+    const factor = node.opType === 'Mul' && isParameterOfOne(weight)
+    return (hasLearnedName(weight) || factor) && !isPreprocessing(use)
       ? judge('parameter', 'learned number in', node)
       : judge('constant', 'single number in', node)
   }
   const perChannel = tensor.dims.filter(dim => dim > 1).length === 1
   if (perChannel && isPreprocessing(use)) return judge('constant', 'normalises the input in', node)
+  const neutral = node.opType === 'Add' ? 0 : node.opType === 'Mul' ? 1 : null
+  if (
+    perChannel &&
+    neutral !== null &&
+    GENERATED_NAME.test(weight.name) &&
+    (await isFilledWith(tensor, neutral))
+  )
+    return judge('constant', 'fills a place in', node)
   if (perChannel && isVariance(use))
     return judge('buffer', 'variance of a decomposed batch normalization in', node)
   if (perChannel && isMean(use, uses))
@@ -184,9 +270,27 @@ async function judgeOperand(weight: NamedTensor, use: WeightUse, uses: Uses): Pr
   if (!perChannel && !hasLearnedName(weight) && (await isEmptyMask(tensor, use, uses))) {
     return judge('constant', 'mask that hides nothing in', node)
   }
+  if (!perChannel && node.opType === 'Mul' && !hasLearnedName(weight) && (await isFilledWith(tensor, 0)))
+    return judge('constant', 'zeros to start from in', node)
   if (await isSineTable(tensor)) return judge('constant', 'sine table in', node)
   if (perChannel && (await isProgression(tensor))) return judge('constant', 'steady progression in', node)
+  if (perChannel && (await isStepwise(tensor))) return judge('constant', 'runs of equal numbers in', node)
+  if (await isSteadyTable(tensor)) return judge('constant', 'table of positions in', node)
+  if (perChannel && !hasLearnedName(weight) && (await scalesPositions(use)))
+    return judge('constant', 'slopes of a table of positions in', node)
   return judge('parameter', perChannel ? 'per-channel operand of' : 'table in', node)
+}
+
+/** Whether the weight is multiplied by a stored table of positions before it meets an activation, as in ALiBi. */
+async function scalesPositions({ path }: WeightUse): Promise<boolean> {
+  for (const step of path) {
+    if (step.opType !== 'Mul') continue
+    for (const input of step.inputs) {
+      const tensor = input && tensorOf(sourceOf(input))
+      if (tensor && ((await isProgression(tensor)) || (await isSteadyTable(tensor)))) return true
+    }
+  }
+  return false
 }
 
 /** An attention mask of an example without padding: ones to multiply by, or one number to add before a Softmax. */

@@ -68,54 +68,102 @@ export async function isUniform(tensor: Tensor): Promise<boolean> {
 
 const TOLERANCE = 2e-3
 
+/** Share of the rows of a sine table that follow the rows around them: positions of a grid jump at the end of each line. */
+const MOSTLY_WAVES = 0.6
+
 /**
- * A table of sines and cosines of the position, as in fixed position embeddings. Every column c of such a table obeys
- * `v[p+1] + v[p-1] = 2 cos(w) v[p]`, which learned numbers do not.
+ * A table of sines and cosines of the position, as in fixed position embeddings, whatever one number it was multiplied
+ * by. Every column c of such a table obeys `v[p+1] + v[p-1] = 2 cos(w) v[p]`, which learned numbers do not.
  */
 export async function isSineTable(tensor: Tensor): Promise<boolean> {
   const dims = tensor.dims.filter(dim => dim > 1)
   const [rows, columns] = [dims[0] ?? 0, dims[1] ?? 0]
   if (dims.length !== 2 || rows < 8 || columns < 2) return false
   const values = await numbersOf(tensor)
-  if (!values || values.some(value => !(Math.abs(value) <= 1 + TOLERANCE))) return false
-  const at = (row: number, column: number) => values[row * columns + column]!
+  if (!values) return false
+  const amplitude = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+  if (!(amplitude > 0 && amplitude < Infinity)) return false
   let turning = 0
   for (let column = 0; column < columns; column++) {
-    let product = 0
-    let square = 0
-    for (let row = 1; row < rows - 1; row++) {
-      product += at(row, column) * (at(row - 1, column) + at(row + 1, column))
-      square += at(row, column) ** 2
-    }
-    const twiceCos = square === 0 ? 0 : product / square
-    for (let row = 1; row < rows - 1; row++) {
-      const rest = at(row - 1, column) + at(row + 1, column) - twiceCos * at(row, column)
-      if (Math.abs(rest) > TOLERANCE) return false
-    }
-    if (square > 0 && Math.abs(twiceCos) < 1.9) turning++
+    const wave = Array.from({ length: rows }, (_, row) => values[row * columns + column]! / amplitude)
+    const twiceCos = twiceCosineOf(wave)
+    const follows = wave
+      .slice(1, -1)
+      .filter((v, i) => Math.abs(wave[i]! + wave[i + 2]! - twiceCos * v) <= TOLERANCE)
+    if (follows.length < MOSTLY_WAVES * (rows - 2)) return false
+    if (Math.abs(twiceCos) < 1.9) turning++
   }
   return turning > 0
 }
 
-/** As far as float32 holds a progression, and the elements that make one no accident. */
-const STEADY = 1e-5
+/** The median of `(v[p+1] + v[p-1]) / v[p]` where v[p] is not small; 2 for a column of zeros. */
+function twiceCosineOf(wave: readonly number[]): number {
+  const ratios = wave
+    .slice(1, -1)
+    .flatMap((v, i) => (Math.abs(v) > 0.05 ? [(wave[i]! + wave[i + 2]!) / v] : []))
+    .sort((a, b) => a - b)
+  return ratios[ratios.length >> 1] ?? 2
+}
+
+/** Elements that make a progression no accident. A constant factor is rarer than a constant difference. */
 const LONG = 8
+const LONG_BY_FACTOR = 4
+
+/** As far as an element type holds a progression: a few of its roundings. */
+function steadiness({ dtype }: Tensor): number {
+  if (dtype === 'bfloat16') return 2e-2
+  return dtype === 'float16' ? 3e-3 : 1e-5
+}
 
 /**
- * Whether eight elements or more climb or fall by one difference or one factor: positions, the slopes of ALiBi, the
- * frequencies of rotary embeddings. Learned numbers do not.
+ * Whether the elements climb or fall by one difference or one factor: positions, the slopes of ALiBi, the frequencies of
+ * rotary embeddings, the bins of a distribution. Learned numbers do not.
  */
 export async function isProgression(tensor: Tensor): Promise<boolean> {
+  if (tensor.size < LONG_BY_FACTOR) return false
   const values = await numbersOf(tensor)
-  if (!values || values.length < LONG) return false
+  if (!values) return false
+  const steady = steadiness(tensor)
   const steps = values.slice(1).map((value, i) => value - values[i]!)
   const factors = values.slice(1).map((value, i) => value / values[i]!)
-  return isSteady(steps, 0) || isSteady(factors, 1)
+  return (values.length >= LONG && isSteady(steps, 0, steady)) || isSteady(factors, 1, steady)
 }
 
 /** Whether all numbers are the first one, which is not `idle`. */
-function isSteady(numbers: readonly number[], idle: number): boolean {
+function isSteady(numbers: readonly number[], idle: number, steady: number): boolean {
   const first = numbers[0]!
-  const close = (number: number) => Math.abs(number - first) <= STEADY * Math.abs(first)
-  return Math.abs(first - idle) > STEADY && numbers.every(close)
+  const close = (number: number) => Math.abs(number - first) <= steady * Math.abs(first)
+  return Math.abs(first - idle) > steady && numbers.every(close)
+}
+
+/** Share of the neighbours in a row that go on as the two before them did, where anything changes. */
+const MOSTLY_STEADY = 0.5
+
+/**
+ * Whether rows climb or fall evenly, with kinks: distances between positions, what ALiBi adds, with or without a mask,
+ * coordinates of a grid. Looks at `tensor` as a whole, or at the first `count` elements.
+ */
+export async function isSteadyTable(tensor: Tensor, count?: number): Promise<boolean> {
+  if (tensor.size < MANY) return false
+  const values = count === undefined ? await numbersOf(tensor) : await firstNumbersOf(tensor, count)
+  const columns = tensor.dims.findLast(dim => dim > 1) ?? 1
+  if (!values || columns < 3) return false
+  const near = steadiness(tensor)
+  let [even, uneven] = [0, 0]
+  for (let i = 2; i < values.length; i++) {
+    const [a, b, c] = [values[i - 2]!, values[i - 1]!, values[i]!]
+    const most = Math.max(Math.abs(a), Math.abs(b), Math.abs(c))
+    if (i % columns < 2 || most >= -SWITCHED_OFF || !Number.isFinite(most) || (a === b && b === c)) continue
+    if (Math.abs(a - 2 * b + c) <= near * most) even++
+    else uneven++
+  }
+  return even >= LONG && even >= MOSTLY_STEADY * (even + uneven)
+}
+
+/** Whether long runs of equal numbers follow one another, as the strides of the cells of several grids do. */
+export async function isStepwise(tensor: Tensor): Promise<boolean> {
+  if (tensor.size < MANY) return false
+  const values = (await numbersOf(tensor)) ?? []
+  const changes = values.slice(1).filter((value, i) => value !== values[i]).length
+  return changes > 0 && changes * LONG <= values.length && !values.includes(0)
 }

@@ -1,6 +1,8 @@
 /** A whole fine-tuning run: plan, train under the schedule with snapshots, then average, recalibrate, compare, select. */
 
+import { formNotes } from '../eval/inference-form.ts'
 import type { Engine } from '../runtime/engine.ts'
+import { copyNotes, findEqualCopies } from '../passes/index.ts'
 import { loadModel, type ModelFile } from '../serde/index.ts'
 import { finish, type FinetuneResult } from './finish.ts'
 import { InterruptedError } from '../util/errors.ts'
@@ -72,7 +74,12 @@ async function train(
   const session = await openSession(engine, file, planned, options.threads)
   let training: Training
   try {
-    for (const message of [...planned.train.notes, ...session.graph.notes])
+    for (const message of [
+      ...planned.train.notes,
+      ...formNotes(file.model),
+      ...session.graph.notes,
+      ...copyNotes(await findEqualCopies(session.graph.parameters)),
+    ])
       context.onEvent({ kind: 'note', message })
     training = await Training.open(run, session, options, context)
     if (resumed)

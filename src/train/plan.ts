@@ -21,7 +21,7 @@ import type { Engine, Precision } from '../runtime/engine.ts'
 import type { ModelFile } from '../serde/index.ts'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
-import { planHead, type HeadPlan } from './head.ts'
+import { headWeightNames, planHead, type HeadPlan } from './head.ts'
 import type { FinetuneOptions, RunSettings } from './options.ts'
 import { sha256File } from './run-folder.ts'
 import { planSchedule, type SchedulePlan } from './schedules.ts'
@@ -121,11 +121,12 @@ export async function resolvePlan(
   { train, val, lossGraph }: Omit<PlannedRun, 'plan'>,
   options: PlanOptions,
 ): Promise<FinetunePlan> {
-  const settings = { ...DEFAULT_TRAINING, ...options.settings }
-  checkSettings(settings, val !== null)
+  const asked = { ...DEFAULT_TRAINING, ...options.settings }
+  checkSettings(asked, val !== null)
   const outputs = model.graph.outputs.map(({ name }) => name)
   checkTargetOutputs(train, outputs, lossGraph !== null)
-  const head = planHead(model, train, options, settings.output)
+  const head = planHead(model, train, options, asked)
+  const settings = head ? withFreshHead(model, head, asked) : asked
   const inputs = inputSpecs(model)
   const transforms = transformsForInputs(train, inputs, options.dataOptions)
   const augmented = Object.fromEntries(
@@ -164,6 +165,16 @@ export async function resolvePlan(
     ...(head ? { head } : {}),
     ...(await planWeightsOf(model, settings, headSteps)),
   }
+}
+
+/** Settings whose patterns know the weights of the new head. */
+function withFreshHead(
+  model: Model,
+  head: HeadPlan,
+  settings: RunSettings & TrainingSettings,
+): RunSettings & TrainingSettings {
+  const fresh = headWeightNames(model, head, settings)
+  return { ...settings, patterns: { ...settings.patterns, fresh } }
 }
 
 function checkSettings(

@@ -2,7 +2,14 @@
 
 import type { Graph, Model } from '../ir/graph.ts'
 import type { Value } from '../ir/value.ts'
-import { classifyWeights, cloneModel, findLogits, liftConstants, raiseOpset } from '../passes/index.ts'
+import {
+  classifyWeights,
+  cloneModel,
+  findLogits,
+  inlineFunctions,
+  liftConstants,
+  raiseOpset,
+} from '../passes/index.ts'
 import { groupWeights } from './groups.ts'
 import { headWeights } from './last-layer.ts'
 import type { NamedWeight } from './layer-levels.ts'
@@ -42,6 +49,7 @@ export async function planWeightsOf(
   steps: number,
 ): Promise<WeightPlan> {
   const { model } = cloneModel(source)
+  inlineFunctions(model)
   liftConstants(model)
   raiseOpset(model, PROGRAM_OPSET)
   const weights = await classifyWeights(model, settings.patterns)

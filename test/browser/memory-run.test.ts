@@ -26,6 +26,7 @@ import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { loadModel, writePatched } from '../../src/serde/index.ts'
 import { MemorySource } from '../../src/tensor/source.ts'
 import { finetune } from '../../src/train/finetune.ts'
+import type { HeadOptions } from '../../src/train/head.ts'
 import type { RunSettings } from '../../src/train/options.ts'
 import { InterruptedError } from '../../src/util/errors.ts'
 import { writeDigits } from '../support/digits.ts'
@@ -63,13 +64,25 @@ for (const [name, settings] of Object.entries(SETTINGS)) {
   test(`${name}: a run in memory gives the bytes of a run on disk`, () => compareRuns(name, settings))
 }
 
-async function compareRuns(name: string, changed: Partial<RunSettings>): Promise<void> {
+test('a new head: a run in memory gives the bytes of a run on disk', () =>
+  compareRuns(
+    'head',
+    { patterns: { freeze: ['*'] }, batchNorm: 'frozen' },
+    { head: 'reinit', numClasses: 12 },
+  ))
+
+async function compareRuns(
+  name: string,
+  changed: Partial<RunSettings>,
+  head: HeadOptions = {},
+): Promise<void> {
   const settings = { ...resolveOptions().settings, ...changed }
   const run = join(folder, name)
   const onDisk = await finetune(
     cpuEngine(),
     {
       ...SHARED,
+      ...head,
       ...{ model: MODEL, data, settings, run },
       dataOptions: { holdOut: 0.2, seed: 3 },
       augment: { shift: 1 },
@@ -80,7 +93,7 @@ async function compareRuns(name: string, changed: Partial<RunSettings>): Promise
   const inMemory = await finetuneInBrowser({
     model,
     data: await openDataset(data),
-    options: { ...SHARED, settings, holdOut: 0.2, augment: { shift: 1 } },
+    options: { ...SHARED, ...head, settings, holdOut: 0.2, augment: { shift: 1 } },
     engine: cpuEngine(),
     onEvent: event => events.push(event),
   })
@@ -95,7 +108,8 @@ async function compareRuns(name: string, changed: Partial<RunSettings>): Promise
     onDisk.candidates.map(({ name, step, metrics }) => ({ name, step, metrics })),
   )
   const start = inMemory.candidates.find(({ name }) => name === 'start')!
-  assert.ok(readFileSync(MODEL).equals(start.bytes), 'the model before training is the file itself')
+  const file = head.head ? join(run, 'start.onnx') : MODEL
+  assert.ok(readFileSync(file).equals(start.bytes), 'the model before training is the file itself')
   const steps = events.filter(event => event.kind === 'step')
   assert.equal(
     steps.map(({ step }) => step),

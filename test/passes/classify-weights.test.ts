@@ -283,7 +283,7 @@ const rows: readonly Row[] = [
     ],
     expected: [
       'table: parameter, table of Gather "Gather_0"',
-      'sines: constant, sine table of Gather "Gather_1"',
+      'sines: constant, sine table, as table of Gather "Gather_1"',
       'ids: constant, elements are int64',
       'slope: parameter, slope of PRelu "PRelu_2"',
       'scales: constant, size of Resize "Resize_3"',

@@ -4,59 +4,13 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { float, type Attribute } from '../../src/ir/attribute.ts'
 import type { Model } from '../../src/ir/graph.ts'
-import { FunctionDefinition } from '../../src/ir/graph.ts'
 import { Node } from '../../src/ir/node.ts'
 import { Value } from '../../src/ir/value.ts'
 import { classifyWeights, cloneModel, inlineFunctions, verify } from '../../src/passes/index.ts'
 import { deserializeModel, serializeModel } from '../../src/serde/index.ts'
-import { buildGraph, buildModel, floats, randoms, tensorAttribute, type Parts } from './support/build.ts'
+import { buildGraph, floats, randoms, tensorAttribute } from './support/build.ts'
+import { toCalls, withFunctions, type Definition } from './support/functions.ts'
 import { runModel } from './support/run.ts'
-
-interface Definition {
-  readonly domain?: string
-  readonly name: string
-  readonly body: Omit<Parts, 'opset'>
-  readonly opset?: number
-  readonly defaults?: Readonly<Record<string, Attribute>>
-  /** Attributes without a default. */
-  readonly attributes?: readonly string[]
-}
-
-/** A model whose nodes named `domain::name` are calls. */
-function withFunctions(parts: Parts, definitions: readonly Definition[]): Model {
-  const model = buildModel(parts)
-  model.irVersion = 9
-  for (const {
-    domain = 'local',
-    name,
-    body,
-    opset = parts.opset ?? 18,
-    defaults = {},
-    attributes = [],
-  } of definitions) {
-    const definition = new FunctionDefinition(domain, name, '', buildGraph(name, body))
-    definition.opsetImports = new Map([
-      ['', opset],
-      ['local', 1],
-    ])
-    definition.defaults = new Map(Object.entries(defaults))
-    definition.extra = { rest: { attribute: attributes }, opsets: new Map() }
-    toCalls(definition.graph.nodes)
-    model.functions.push(definition)
-    model.opsetImports.set(domain, 1)
-  }
-  toCalls(model.graph.nodes)
-  return model
-}
-
-function toCalls(nodes: Node[]): void {
-  nodes.forEach((node, i) => {
-    const [domain, opType] = node.opType.split('::')
-    if (opType === undefined) return
-    const { name, attributes } = node
-    nodes[i] = new Node(opType, node.inputs, node.outputs, { domain: domain!, name, attributes })
-  })
-}
 
 const reference = (name: string, type: number): Attribute => ({ kind: 'reference', value: { name, type } })
 const x = floats([2, 3], [1, -2, 3, -4, 5, -6])

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert'
 import { Node } from '../../src/ir/node.ts'
 import {
   classifyWeights,
+  freshNotes,
   matchesPattern,
   refuseQuantized,
   type WeightPatterns,
@@ -49,6 +50,30 @@ test('patterns: freeze, train wins over freeze, constant', async () => {
     'head.b',
   ])
   assert.equal(await trained({ constant: ['head.b'] }), ['stem.w', 'head.w'])
+})
+
+test('patterns: a new head trains under one for the whole model, not under one for it alone', async () => {
+  const fresh = ['head.w', 'head.b']
+  const names = ['stem.w', 'head.w', 'head.b', 'head.factor', 'head.axes']
+  assert.equal(await trained({ freeze: ['*'], fresh }), [
+    '!stem.w: matrix of MatMul "MatMul_0"; frozen by --freeze "*"',
+    'head.w',
+    'head.b',
+  ])
+  assert.equal(await trained({ freeze: ['*.w'], constant: ['*'], fresh }), [
+    '!stem.w: matrix of MatMul "MatMul_0"; frozen by --freeze "*.w"',
+    'head.w',
+    'head.b',
+  ])
+  assert.equal(await trained({ freeze: ['*', 'head.{b,w}'], fresh }), [
+    '!stem.w: matrix of MatMul "MatMul_0"; frozen by --freeze "*"',
+    '!head.w: matrix of Gemm "Gemm_1"; frozen by --freeze "head.{b,w}"',
+    '!head.b: bias of Gemm "Gemm_1"; frozen by --freeze "head.{b,w}"',
+  ])
+  assert.equal(freshNotes('--freeze', ['stem.*', '*.w', 'head.b'], names, fresh), [
+    'the new head trains although --freeze "*.w" matches "head.w"; a pattern for it alone keeps it',
+    '--freeze "head.b" keeps the new head as it was drawn: "head.b"',
+  ])
 })
 
 test('patterns: train turns a constant into a parameter when it matches no parameter', async () => {

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { findHead } from '../../src/passes/index.ts'
+import { evaluateModels } from '../../src/eval/compare.ts'
+import { findBatchNorms, findHead } from '../../src/passes/index.ts'
 import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
 import { deserializeModel, loadModel, openSafetensors, saveModel } from '../../src/serde/index.ts'
 import { numberToFloat16 } from '../../src/tensor/dtype.ts'
@@ -134,6 +135,36 @@ test('a run on a float16 file: evaluated, averaged and recalibrated, every weigh
   assert.is(input.dtype, 'float16')
   assert.equal(input.type, given.type)
   await averaged.close()
+})
+
+test('a run on a bfloat16 file: evaluated and recalibrated in float32, which is said, and written back', async () => {
+  const file = await loadModel(join(ROOT, 'fixtures/demo/digits_cnn.onnx'))
+  const model = join(folder, 'brain.onnx')
+  await saveModel(await toHalf(file.model, 'bfloat16'), model)
+  await file.close()
+  const notes: string[] = []
+  const result = await finetune(
+    cpuEngine(),
+    { ...OPTIONS, epochs: 2, model, run: join(folder, 'brain') },
+    { onEvent: event => event.kind === 'note' && notes.push(event.message) },
+  )
+  assert.is(notes.filter(note => note.includes('bfloat16')).length, 1)
+  assert.ok(result.recalibrated!.sites > 0)
+  const swa = result.candidates.find(({ name }) => name === 'swa')!
+  assert.ok(swa.metrics!.top1! > 0.5)
+  const averaged = await loadModel(swa.path)
+  const { weight } = findHead(averaged.model).layers[0]!
+  const { mean } = findBatchNorms(averaged.model)[0]!
+  assert.equal([weight.tensor!.dtype, mean.tensor!.dtype], ['bfloat16', 'bfloat16'])
+  // The float32 model of the same numbers, on the same samples, through the public way.
+  const float = join(folder, 'float.onnx')
+  await saveModel(await toHalf(averaged.model, 'bfloat16', true), float)
+  await averaged.close()
+  const { models, notes: said } = await evaluateModels(cpuEngine(), {
+    ...{ models: [swa.path, float], data, batchSize: 32, dataOptions: { limit: 64 } },
+  })
+  assert.equal(models[0]!.metrics, models[1]!.metrics)
+  assert.is(said.filter(note => note.startsWith(`${swa.path}: the model is of bfloat16`)).length, 1)
 })
 
 test('a number that float16 cannot hold is refused by name; ties round to even', () => {

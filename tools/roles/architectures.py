@@ -1,13 +1,16 @@
 """Architectures with random weights: name -> (module, example inputs), none of them downloaded.
 
-A name is `timm:NAME`, `torchvision:NAME`, `transformers:NAME` or `text:NAME`; small
-variants, and few layers where a config gives the number of them.
+A name is `timm:NAME`, `torchvision:NAME`, `transformers:NAME`, `text:NAME` or
+`module:NAME` (modules.py); small variants, and few layers where a config gives the
+number of them.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+
+from modules import MODULES
 
 TINY = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, vocab_size=199)
 
@@ -47,7 +50,16 @@ TORCHVISION = {
     "resnet18": {},
     "googlenet": dict(aux_logits=False, init_weights=False),
     "shufflenet_v2_x0_5": {},
-    "squeezenet1_1": {},
+    **{
+        name: {}
+        for name in (
+            "alexnet vgg11_bn squeezenet1_0 squeezenet1_1 mobilenet_v2 mobilenet_v3_small mnasnet0_5 efficientnet_b0 "
+            "efficientnet_v2_s regnet_y_400mf regnet_x_400mf densenet121 convnext_tiny vit_b_32 swin_t maxvit_t "
+            "resnext50_32x4d wide_resnet50_2 inception_v3"
+        ).split()
+    },
+    "inception_aux": dict(name="inception_v3", init_weights=False),
+    "googlenet_aux": dict(name="googlenet", init_weights=False),
     "swin_v2_t": {},
     "deeplabv3_mobilenet_v3_large": dict(weights_backbone=None, aux_loss=False),
     "lraspp_mobilenet_v3_large": dict(weights_backbone=None),
@@ -64,6 +76,22 @@ class Only(nn.Module):
     def forward(self, *inputs):
         result = self.module(*inputs, **self.fixed)
         return result[self.pick] if self.pick else result[0]
+
+
+class WithAuxiliary(nn.Module):
+    """A module of which training gives the auxiliary logits too."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def eval(self):
+        for part in self.modules():
+            part.training = isinstance(part, type(self.module))
+        return self
+
+    def forward(self, x):
+        return tuple(self.module(x))
 
 
 class TextClassifier(nn.Module):
@@ -176,6 +204,37 @@ TRANSFORMERS = {
         lambda: Only(clip(), "logits_per_image"),
         lambda: (torch.randint(5, 150, (2, 12)), torch.randn(2, 3, 32, 32)),
     ),
+    "bloom": (lambda: Only(language_model("Bloom", "ForCausalLM", hidden_size=64, n_layer=2, n_head=4, vocab_size=199, use_cache=False)), IDS),
+    "mpt": (lambda: Only(language_model("Mpt", "ForCausalLM", d_model=64, n_layers=2, n_heads=4, vocab_size=199, use_cache=False, expansion_ratio=2)), IDS),
+    "falcon": (
+        lambda: Only(language_model("Falcon", "ForCausalLM", hidden_size=96, num_hidden_layers=2, num_attention_heads=6, vocab_size=199, alibi=True, use_cache=False, new_decoder_architecture=False)),
+        IDS,
+    ),
+    "gpt-neox": (lambda: Only(language_model("GPTNeoX", "ForCausalLM", **TINY, use_cache=False)), IDS),
+    "roformer": (lambda: Only(bert_like("RoFormer", embedding_size=32, max_position_embeddings=64)), IDS),
+    "xlnet": (
+        lambda: Only(language_model("XLNet", "ForSequenceClassification", d_model=64, n_layer=2, n_head=4, d_inner=128, vocab_size=199)),
+        IDS,
+    ),
+    "mamba": (lambda: Only(language_model("Mamba", "ForCausalLM", hidden_size=32, num_hidden_layers=1, vocab_size=199, state_size=4, use_cache=False)), lambda: (torch.randint(5, 150, (2, 6)),)),
+    "opt": (
+        lambda: Only(language_model("OPT", "ForCausalLM", hidden_size=64, num_hidden_layers=2, num_attention_heads=4, ffn_dim=128, vocab_size=199, max_position_embeddings=32, word_embed_proj_dim=32, use_cache=False)),
+        IDS,
+    ),
+    "hubert": (
+        lambda: Only(
+            language_model("Hubert", "ForSequenceClassification", **TINY, conv_dim=(32, 32), conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4)
+        ),
+        lambda: (torch.randn(2, 800),),
+    ),
+    "beit-hf": (
+        lambda: Only(language_model("Beit", "ForImageClassification", **VISION, image_size=32, patch_size=8, use_relative_position_bias=True, num_labels=7)),
+        PIXELS(32),
+    ),
+    "swinv2-hf": (
+        lambda: Only(language_model("Swinv2", "ForImageClassification", embed_dim=24, depths=[2, 2], num_heads=[2, 4], image_size=32, patch_size=4, window_size=4, num_labels=7)),
+        PIXELS(32),
+    ),
     "segformer": (
         lambda: Only(language_model("Segformer", "ForSemanticSegmentation", hidden_sizes=[16, 32, 48, 64], depths=[1, 1, 1, 1], decoder_hidden_size=32, num_labels=7)),
         PIXELS(64),
@@ -190,7 +249,7 @@ TRANSFORMERS = {
 
 
 def names() -> list[str]:
-    groups = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS, "text": TEXT}
+    groups = {"timm": TIMM, "torchvision": TORCHVISION, "transformers": TRANSFORMERS, "text": TEXT, "module": MODULES}
     return [f"{group}:{name}" for group, entries in groups.items() for name in entries]
 
 
@@ -208,7 +267,10 @@ def build(name: str, fused: bool) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     if group == "torchvision":
         import torchvision
 
-        module = torchvision.models.get_model(short, weights=None, num_classes=10, **TORCHVISION.get(short, {}))
+        options = dict(TORCHVISION.get(short, {}))
+        module = torchvision.models.get_model(options.pop("name", short), weights=None, num_classes=10, **options)
+        if short.endswith("_aux"):
+            return WithAuxiliary(module), (torch.randn(2, 3, 299, 299),)
         segments = short.startswith(("deeplab", "lraspp", "fcn"))
         return (Only(module, "out") if segments else module), (torch.randn(2, 3, *(64, 64) if segments else (224, 224)),)
     if group == "transformers":
@@ -218,6 +280,9 @@ def build(name: str, fused: bool) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
             if hasattr(part, "config") and hasattr(part.config, "_attn_implementation"):
                 part.config._attn_implementation = "sdpa" if fused else "eager"
         return module, inputs()
+    if group == "module":
+        module, inputs = MODULES[short]
+        return module(), inputs()
     if group == "text":
         return TEXT[short](), (torch.randint(5, 50, (2, 12)),)
-    raise SystemExit(f"{name}: expected timm:, torchvision:, transformers: or text:")
+    raise SystemExit(f"{name}: expected timm:, torchvision:, transformers:, text: or module:")

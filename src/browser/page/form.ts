@@ -75,6 +75,7 @@ export function readForm(): StartRequest | string {
       batchSize: number('batch-size'),
       seed: number('seed'),
       ...(Number.isNaN(limit) ? {} : { limit }),
+      head: byId('head', HTMLSelectElement).value as 'auto' | 'reinit',
       images: preset === '' ? {} : { preset },
       schedule: {
         lr,
