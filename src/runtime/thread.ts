@@ -104,6 +104,10 @@ export function answer<T extends RequestTable>(
   transferOf: (result: T[keyof T]['result']) => ArrayBuffer[],
 ): void {
   const channel = inOrder(handlers)
+  // A request that cannot be read, such as one with a buffer that was handed over before, would never be answered.
+  port.on('messageerror', error => {
+    throw error
+  })
   port.on(
     'message',
     ({ id, kind, argument }: { id: number; kind: keyof T; argument: T[keyof T]['arguments'] }) => {

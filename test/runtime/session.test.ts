@@ -80,6 +80,28 @@ test('a closed session refuses further work', async () => {
   await runner.close()
 })
 
+test('a state that was handed over before is an error, not a wait without end', async () => {
+  const op = new Builder()
+  const graph = new Graph('kept')
+  const a = Value.typed('a', 'float32', [2])
+  graph.inputs = [a]
+  graph.outputs = [op.Identity(a)]
+  graph.nodes = op.nodes
+  const part = { input: 'a', output: graph.outputs[0]!.name, offset: 0, shape: [2] }
+  const trainer = await cpuEngine().openTrainer({
+    ...{ graph, opset: 18, inputs: [], metrics: [] },
+    state: [{ name: 'theta', length: 2, parts: [part] }],
+  })
+  try {
+    const state = new Map([['theta', Tensor.of('float32', [2], [1, 2])]])
+    await trainer.writeState(state)
+    const error = await errorOf(trainer.writeState(state))
+    assert.ok(error.message.startsWith('the session thread failed: '), error.message)
+  } finally {
+    await trainer.close()
+  }
+})
+
 test('no telemetry: a session leaves nothing in the home folder', () => {
   const home = mkdtempSync(join(tmpdir(), 'swa-home-'))
   try {

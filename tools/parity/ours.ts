@@ -69,7 +69,7 @@ async function openTraining(
   return {
     buildMs,
     async gradients(tensors) {
-      await trainer.writeState(state)
+      await trainer.writeState(new Map([...state].map(([name, tensor]) => [name, copyOf(tensor)])))
       await trainer.steps([fed(tensors, 0)])
       const velocity = (await trainer.readState()).get(VELOCITY)!
       return training.parameters.unpack(velocity.view() as Float32Array)

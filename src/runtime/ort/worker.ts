@@ -135,6 +135,10 @@ const port = parentPort
 invariant(port, 'this module runs in a worker thread')
 // Requests run strictly one after the other: the session and the state are shared.
 let queue: Promise<void> = Promise.resolve()
+// A request that cannot be read, such as one with a buffer that was handed over before, would never be answered.
+port.on('messageerror', error => {
+  throw error
+})
 port.on('message', (request: Request) => {
   queue = queue.then(async () => {
     let response: Response
