@@ -80,7 +80,8 @@ export function buildProgram(training: TrainingGraph, options: ProgramOptions): 
 
   // 2. Batch norms and dropouts take their training form, max poolings their place before a Relu.
   const batchNorms = options.batchNorm === 'train' ? replaceBatchNorms(training, op) : null
-  if (!batchNorms) toInferenceForm(training.model)
+  // What is left uses the statistics that it is given: running ones, or a weight's own, which the graph computes.
+  toInferenceForm(training.model)
   const dropouts = replaceDropouts(graph, op, options.dropout)
   poolBeforeRelu(graph, op)
 

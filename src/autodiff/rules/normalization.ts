@@ -12,8 +12,10 @@ import { sumTo } from '../unbroadcast.ts'
 import { gate, range, scale, shift, sign } from './common.ts'
 
 /**
- * Frozen statistics: y = (x − mean) · r · scale + bias with r = 1 / √(var + epsilon) per channel, so
- * dx = dy · scale · r, dscale = r · Σ dy · (x − mean), dbias = Σ dy.
+ * Given statistics: y = (x − mean) · r · scale + bias with r = 1 / √(var + epsilon) per channel, so
+ * dx = dy · scale · r, dscale = r · Σ dy · (x − mean), dbias = Σ dy. Running statistics ask for no gradient; those that
+ * the graph computes, as where weights are standardized, do: dmean = −scale · r · Σ dy,
+ * dvar = −½ · scale · r³ · Σ dy · (x − mean).
  */
 const BatchNormalization: GradientRule = context => {
   const { op, node, dy } = context
@@ -29,16 +31,19 @@ const BatchNormalization: GradientRule = context => {
   const r = rsqrt(op, variance, node.float('epsilon', 1e-5))
   const perChannel = [scale.shape[0]!, ...x.shape.slice(2).map(() => 1)]
   const others = range(x.rank).filter(axis => axis !== 1)
-  const dscale = () => {
+  const gain = op.Mul(scale, r)
+  const sum = () => op.ReduceSum(dy, others, false)
+  const centeredSum = () => {
     const centered = op.Sub(x, op.Reshape(mean, perChannel))
-    return op.Mul(r, op.ReduceSum(op.Mul(dy, centered), others, false))
+    return op.ReduceSum(op.Mul(dy, centered), others, false)
   }
+  const dvariance = () => op.Mul(op.Mul(gain, op.Mul(r, r)), op.Mul(centeredSum(), op.scalarLike(x, -0.5)))
   return [
-    context.needs(0) ? op.Mul(dy, op.Reshape(op.Mul(scale, r), perChannel)) : null,
-    context.needs(1) ? dscale() : null,
-    context.needs(2) ? op.ReduceSum(dy, others, false) : null,
-    null,
-    null,
+    context.needs(0) ? op.Mul(dy, op.Reshape(gain, perChannel)) : null,
+    context.needs(1) ? op.Mul(r, centeredSum()) : null,
+    context.needs(2) ? sum() : null,
+    context.needs(3) ? op.Neg(op.Mul(gain, sum())) : null,
+    context.needs(4) ? dvariance() : null,
   ]
 }
 

@@ -8,13 +8,9 @@ import type { Shape } from '../../../src/tensor/shape.ts'
 import type { GradRow, InputSpec } from '../../support/grad-row.ts'
 
 const lower = (graph: Graph) => lowerComposites(graph, COMPOSITE_LOWERINGS)
-const statistic = (shape: Shape, domain: [number, number]): InputSpec => ({
-  shape,
-  domain,
-  differentiable: false,
-})
+const statistic = (shape: Shape, domain: [number, number]): InputSpec => ({ shape, domain })
 
-const frozen = (shape: Shape, epsilon?: number): GradRow => {
+const given = (shape: Shape, epsilon?: number): GradRow => {
   const channels = [shape[1]!]
   return {
     op: 'BatchNormalization',
@@ -40,10 +36,10 @@ const layer = (inputs: Shape[], attributes: GradRow['attributes'] = {}): GradRow
 })
 
 export const normalizationRows: readonly GradRow[] = [
-  frozen([4, 3]),
-  frozen([2, 3, 5], 0.1),
-  frozen([2, 3, 4, 3]),
-  frozen([1, 2, 3, 2, 2]),
+  given([4, 3]),
+  given([2, 3, 5], 0.1),
+  given([2, 3, 4, 3]),
+  given([1, 2, 3, 2, 2]),
   training([5, 3], 1e-5),
   training([2, 3, 5], 0.1),
   training([2, 3, 4, 3], 1e-3),
