@@ -17,6 +17,7 @@ import { resizeRules } from './resize.ts'
 import { samplingRules } from './sampling.ts'
 import { scatteringRules } from './scattering.ts'
 import { softmaxRules } from './softmax.ts'
+import { spectralRules } from './spectral.ts'
 import { windowRules } from './window.ts'
 
 export const RULES: RuleTable = {
@@ -34,6 +35,7 @@ export const RULES: RuleTable = {
   ...indexingRules,
   ...scatteringRules,
   ...samplingRules,
+  ...spectralRules,
   ...recurrentRules,
   ...fusedRules,
   ...lossRules,

@@ -17,6 +17,7 @@ import { resizeRows } from './resize.ts'
 import { samplingRows } from './sampling.ts'
 import { scatteringRows } from './scattering.ts'
 import { softmaxRows } from './softmax.ts'
+import { spectralRows } from './spectral.ts'
 
 export const GRAD_ROWS: readonly GradRow[] = [
   ...elementwiseRows,
@@ -32,6 +33,7 @@ export const GRAD_ROWS: readonly GradRow[] = [
   ...indexingRows,
   ...scatteringRows,
   ...samplingRows,
+  ...spectralRows,
   ...recurrentRows,
   ...fusedRows,
   ...lossRows,
