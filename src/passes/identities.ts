@@ -12,9 +12,10 @@ export const removeIdentities: Pass = model => {
   const outputs = new Set(graph.outputs)
   const sources = new Map<Value, Value>()
   graph.nodes = graph.nodes.filter(node => {
-    if (node.opType !== 'Identity' || node.domain !== ONNX_DOMAIN || outputs.has(node.output(0))) return true
-    const source = node.input(0)
-    sources.set(node.output(0), sources.get(source) ?? source)
+    if (node.opType !== 'Identity' || node.domain !== ONNX_DOMAIN) return true
+    const [source, copy] = [node.input(0), node.outputs[0]]
+    if (!copy || outputs.has(copy)) return true
+    sources.set(copy, sources.get(source) ?? source)
     return false
   })
   redirectReads(graph, sources)

@@ -29,11 +29,12 @@ import {
   type BatchNormSite,
   type Logits,
   type WeightPatterns,
+  type Observations,
 } from '../passes/index.ts'
 import type { Engine, Feeds } from '../runtime/engine.ts'
 import { observe } from '../runtime/observe.ts'
 import { DTYPES } from '../tensor/dtype.ts'
-import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
+import { formatShape, sameShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InputError, UnsupportedError } from '../util/errors.ts'
 import { attachLoss, type AttachedLoss, type LossGraph } from './loss-graph.ts'
@@ -94,6 +95,8 @@ export interface PrepareOptions {
   /** A loss of the person's own, in place of heads. */
   readonly ownLoss?: LossGraph | null
   readonly patterns?: WeightPatterns
+  /** A batch of the data, for models that do not run on zeros (a classifier that looks for the end of its text). */
+  readonly sample?: () => Promise<Feeds>
 }
 
 /** Makes the training graph of a model; the model itself is not changed. */
@@ -145,10 +148,9 @@ export async function prepareTraining(
     ...parameters.map(({ value }) => value),
     ...batchNorms.flatMap(site => [site.mean, site.variance]),
   ]
-  const feeds = sampleFeeds(model.graph.feeds)
   let unobserved: readonly Value[]
   do {
-    const observations = await observe(engine, model, feeds, constantValues(model.graph, variable))
+    const observations = await observeBatch(engine, model, constantValues(model.graph, variable), options)
     unobserved = applyObserved(model, observations).unobserved
   } while (inlineBranches(model).modified)
   const open = unobserved.find(value => value.type?.kind === 'tensor')
@@ -235,11 +237,29 @@ function chooseEnd(model: Model, { output, attach = 'logits' }: HeadRequest): Lo
   return { ...found, value: found.output, activation: 'none', node: null, axis: null, notes: [] }
 }
 
-/** One batch of ordinary numbers: only shapes are looked at. */
-function sampleFeeds(inputs: readonly Value[]): Feeds {
+/** Observes on zeros, or, where the model fails on them, on a batch of the data. */
+async function observeBatch(
+  engine: Engine,
+  model: Model,
+  wanted: readonly Value[],
+  { sample }: PrepareOptions,
+): Promise<Observations> {
+  const { feeds } = model.graph
+  try {
+    return await observe(engine, model, sampleFeeds(feeds), wanted)
+  } catch (error) {
+    if (!sample || !(error instanceof InputError)) throw error
+    return await observe(engine, model, sampleFeeds(feeds, await sample()), wanted)
+  }
+}
+
+/** One batch, of which only shapes are looked at: of the sample what fits, zeros for the rest. */
+function sampleFeeds(inputs: readonly Value[], sample: Feeds = new Map()): Feeds {
   return new Map(
     inputs.map(input => {
       const { dtype, shape } = input
+      const given = sample.get(input.name)
+      if (given && given.dtype === dtype && sameShape(given.dims, shape)) return [input.name, given] as const
       if (DTYPES[dtype].bits < 8) {
         throw new UnsupportedError(
           `model: input ${input.toString()} cannot be fed, found ${dtype}${formatShape(shape)}`,

@@ -49,6 +49,7 @@ export async function openSession(
   const { batchSize, seed, settings, transforms } = plan
   const reading = { batchSize, seed, mode: 'train', transforms: transforms.train } as const
   const shapes = new BatchLoader(train, reading)
+  const ports = file.model.graph.feeds.map(({ name }) => ({ name, shape: [] }))
   const prepare = () =>
     prepareTraining(engine, file.model, {
       batchSize,
@@ -59,6 +60,7 @@ export async function openSession(
         ...(output === undefined ? {} : { output }),
       })),
       ownLoss: lossGraph ? ownLoss(lossGraph, plan, shapes) : null,
+      sample: async () => bindInputs((await shapes.batch(0, 0)).inputs, ports),
     })
   const graph = await prepare()
   const outputs = file.model.graph.outputs.map(({ name }) => name)

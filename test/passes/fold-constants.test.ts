@@ -15,7 +15,7 @@ import { runModel } from './support/run.ts'
 import type { Model } from '../../src/ir/graph.ts'
 import type { Value } from '../../src/ir/value.ts'
 
-/** Flatten written with shape arithmetic, a transposed weight, and a scale computed from constants. */
+/** Flatten written with shape arithmetic, a transposed weight, and a scale computed from constants, behind Identity. */
 function shapely(): Model {
   return buildModel({
     inputs: { x: [2, 3, 4] },
@@ -34,14 +34,15 @@ function shapely(): Model {
       ['Identity', ['flat'], ['same']],
       ['Transpose', ['w'], ['wt'], { perm: [1, 0] }],
       ['MatMul', ['same', 'wt'], ['h']],
-      ['Pow', ['four', 'half'], ['scale']],
+      ['Pow', ['four', 'half'], ['power']],
+      ['Identity', ['power'], ['scale']],
       ['Mul', ['h', 'scale'], ['y']],
     ],
     outputs: ['y'],
   })
 }
 
-/** What the main engineer's observation does, in small. */
+/** One run that shows every type and the wanted values. */
 async function observe(model: Model, wanted: readonly Value[]): Promise<Observations> {
   const { model: copy, values } = cloneModel(model)
   const { graph } = copy
