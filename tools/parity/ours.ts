@@ -50,6 +50,7 @@ async function openTraining(
     batchSize: batch.get('target')!.dims[0]!,
     inputShapes: new Map(shapes),
     heads: [{ attach: 'output' }],
+    sample: () => Promise.resolve(batch),
   })
   const training = buildProgram(graph, {
     loss: { kind: 'mse' },
