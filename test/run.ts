@@ -16,6 +16,9 @@ const pattern = new RegExp(process.argv[2] ?? '.')
 const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.test.ts') && pattern.test(name))
   .sort()
+/** The longest begin first, so that no processor waits for one at the end. */
+const LONGEST = /^(parity|browser|train.kill|train.finetune|runtime.webgpu\.test|runtime.tfjs)/
+const queue = [...files.filter(file => LONGEST.test(file)), ...files.filter(file => !LONGEST.test(file))]
 const LIMIT_MS = 20 * 60_000
 
 interface Outcome {
@@ -69,7 +72,6 @@ function runFile(file: string): Promise<Outcome> {
 }
 
 async function main(): Promise<void> {
-  const queue = [...files]
   const outcomes: Outcome[] = []
   const worker = async () => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {

@@ -1,14 +1,13 @@
-/** The default lowerings beside the CPU engine's own: rules, composites, and every fixture model. */
+/** The default lowerings beside the CPU engine's own: rules, composites, and a model of each family. */
 
-import { readdirSync } from 'node:fs'
 import { test } from 'uvu'
 import { testModels, testRules } from '../support/parity.ts'
 import { plainEngine } from '../support/plain-engine.ts'
-import { MODELS } from '../support/training.ts'
+import { FAMILIES } from '../support/training.ts'
 
 const open = () => Promise.resolve(plainEngine())
 
 await testRules(test, open)
-testModels(test, open, readdirSync(MODELS))
+testModels(test, open, FAMILIES)
 
 test.run()

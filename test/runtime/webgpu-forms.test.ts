@@ -92,6 +92,24 @@ check({
   write: node('LayerNormalization', [2, 3, 4], { axis: 1, epsilon: float(1e-3) }),
   absolute: 2e-6,
 })
+for (const epsilon of [0.1, 1e-3, 1e-7]) {
+  check({
+    title: `InstanceNormalization {epsilon=${epsilon}}`,
+    inputs: [
+      Tensor.of(
+        'float32',
+        [2, 3, 4],
+        floats(24)
+          .toNumbers()
+          .map(x => x / 100),
+      ),
+      floats(3),
+      floats(3),
+    ],
+    write: node('InstanceNormalization', [2, 3, 4], { epsilon: float(epsilon) }),
+    absolute: 2e-6,
+  })
+}
 for (const [units, opset] of [
   [6, 21],
   [3, 18],

@@ -15,6 +15,12 @@ import { readSafetensors } from './safetensors.ts'
 
 export const MODELS = join(import.meta.dirname, '../../fixtures/models')
 
+/** A model of each family, from every exporter, for what does not depend on how a model was exported. */
+export const FAMILIES = [
+  ...['mlp-ts13', 'mlp-dynamo', 'bn_cnn-ts', 'bn_cnn-dynamo-raw'],
+  ...['resnet18_narrow-ts', 'mobilenetv2_narrow-dynamo'],
+]
+
 export interface Reference {
   readonly batch: number
   readonly loss: number

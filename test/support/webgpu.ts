@@ -6,7 +6,10 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import type { Test } from 'uvu'
+import { webgpuEngine } from '../../src/runtime/ort-webgpu/engine.ts'
 import { notTried } from './not-tried.ts'
+import { MODELS } from './training.ts'
 
 const ICD = 'vk_swiftshader_icd.json'
 
@@ -43,12 +46,16 @@ export function swiftshader(): { readonly env: { readonly VK_DRIVER_FILES: strin
   return found === undefined ? null : { env: { VK_DRIVER_FILES: found } }
 }
 
+/** A small model, whose session is open all the time. */
+const KEEPER = join(MODELS, 'mlp-ts/model.onnx')
+
 /**
  * Calls `register` where SwiftShader is there, with its environment set: sessions of this process run on it. Elsewhere
- * registers one test whose name says that nothing was tried.
+ * registers one test whose name says that nothing was tried. ONNX Runtime drops its compiled shaders with the last session of
+ * a process, and compiling takes nearly all of SwiftShader's time: one session stays open until the end.
  */
 export async function withSwiftshader(
-  test: (name: string, run: () => void) => void,
+  test: Pick<Test, 'after'> & ((name: string, run: () => void) => void),
   register: () => void | Promise<void>,
 ): Promise<void> {
   const found = swiftshader()
@@ -58,5 +65,7 @@ export async function withSwiftshader(
     return
   }
   Object.assign(process.env, found.env)
+  const keeper = await webgpuEngine().openRunner(KEEPER)
+  test.after(() => keeper.close())
   await register()
 }

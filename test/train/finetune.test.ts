@@ -181,9 +181,11 @@ test('Ctrl-C saves the state and exits with 130; the same command continues', as
       '--run',
       run,
       '--epochs',
-      '30',
+      '10',
       '--batch-size',
       '16',
+      '--threads',
+      '1',
     ]
     const child = spawn(process.execPath, ['--import', 'tsx', join(ROOT, 'src/cli/main.ts'), ...args], {
       cwd: ROOT,
@@ -198,7 +200,7 @@ test('Ctrl-C saves the state and exits with 130; the same command continues', as
     if (!first.child.killed && first.log().includes('step ')) first.child.kill('SIGINT')
   })
   assert.is(await first.ended, 130, first.log())
-  assert.match(first.log(), /training was interrupted after step \d+ of 660; its state is saved/)
+  assert.match(first.log(), /training was interrupted after step \d+ of 220; its state is saved/)
   const second = start()
   assert.is(await second.ended, 0, second.log())
   assert.match(second.log(), /resuming .* after step [1-9]/)

@@ -14,7 +14,7 @@ const KILLS = 12
 const ROOT = join(import.meta.dirname, '../..')
 const SEED = 20_261
 const folder = mkdtempSync(join(tmpdir(), 'swa-kill-'))
-const data = writeDigits(join(folder, 'data'), 240)
+const data = writeDigits(join(folder, 'data'), 160)
 
 function start(run: string) {
   const model = join('fixtures', 'demo', 'digits_cnn.onnx')
@@ -22,6 +22,7 @@ function start(run: string) {
     ...['--epochs', '4', '--batch-size', '8', '--swa-start', '0.4dur', '--anneal', '1ep', '--shift', '1'],
     // What carries more from step to step than weights and moments.
     ...['--accumulate', '2', '--head-only', '1ep', '--ema', '0.9', '--clip-norm', '1', '--patience', '1'],
+    ...['--threads', '1'],
   ]
   const args = [
     'finetune',

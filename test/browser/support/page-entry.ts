@@ -1,6 +1,7 @@
 /** Bundled for the browser by the tests: what they call in a page. */
 
 import { openWebEngine, type Engine, type WebEngineName } from '../../../src/browser/index.ts'
+import type { Runner } from '../../../src/runtime/engine.ts'
 import type { DType } from '../../../src/tensor/dtype.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { openImages } from '../../../src/browser/images.ts'
@@ -25,6 +26,8 @@ export interface SentTensor {
 }
 
 const engines = new Map<WebEngineName, Promise<Engine>>()
+/** The last session of each engine: with the last one of all, WebGPU's compiled shaders would go. */
+const kept = new Map<WebEngineName, Runner>()
 
 /** All outputs of a model on an engine of this browser. */
 export async function outputsHere(
@@ -45,7 +48,8 @@ export async function outputsHere(
       return { name, dtype, dims, base64: textOf(data as Uint8Array) }
     })
   } finally {
-    await runner.close()
+    await kept.get(name)?.close()
+    kept.set(name, runner)
   }
 }
 

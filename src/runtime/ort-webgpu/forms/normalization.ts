@@ -48,6 +48,9 @@ function reducedAxes(node: Node): number[] | null {
   return node.int('noop_with_empty_axes', 0) === 0 ? Array.from({ length: rank }, (_, i) => i) : []
 }
 
+/** The standard's default. */
+const EPSILON = 1e-5
+
 /** Each group as one channel of an InstanceNormalization; scale and bias, per channel or per group, afterwards. */
 const groupNormalization: NodeForm = (op, node) => {
   const [x, scale, bias] = [node.input(0), node.input(1), node.input(2)]
@@ -58,13 +61,25 @@ const groupNormalization: NodeForm = (op, node) => {
   const [ones, zeros] = [1, 0].map(value =>
     op.constant(Tensor.of(x.dtype, [groups], new Array<number>(groups).fill(value))),
   )
-  const epsilon = float(node.float('epsilon', 1e-5))
+  const epsilon = float(node.float('epsilon', EPSILON))
   const inputs = [grouped, ones!, zeros!]
   const xhat = op.one('InstanceNormalization', inputs, { shape: grouped.shape }, { epsilon })
   const units = scale.shape[0]!
   const column = [units, 1]
   const scaled = op.Mul(op.Reshape(xhat, [n, units, size / (n * units)]), op.Reshape(scale, column))
   return op.Reshape(op.Add(scaled, op.Reshape(bias, column)), x.shape)
+}
+
+/**
+ * The kernel writes ε into a shader that ONNX Runtime (1.30) keeps under a key without it: the second ε of a process gets the
+ * first one's shader. So all have one ε: x·s with s² = 1e-5 / ε has the same normalized values as x with ε.
+ */
+const instanceNormalization: NodeForm = (op, node) => {
+  const epsilon = node.float('epsilon', EPSILON)
+  if (epsilon <= 0 || Math.fround(epsilon) === Math.fround(EPSILON)) return null
+  const [x, scale, bias] = [node.input(0), node.input(1), node.input(2)]
+  const scaled = op.Mul(x, op.scalarLike(x, Math.sqrt(EPSILON / epsilon)))
+  return op.one('InstanceNormalization', [scaled, scale, bias], { shape: x.shape })
 }
 
 /** Scale and bias of the full shape of the normalized axes: the kernel does not broadcast them. */
@@ -86,6 +101,7 @@ const layerNormalizationExpanded: NodeForm = (op, node) => {
 }
 
 export const normalizationForms: NodeForms = {
+  InstanceNormalization: [instanceNormalization],
   LayerNormalization: [layerNormalizationExpanded],
   LogSoftmax: [logSoftmax],
   ReduceLogSumExp: [reduceLogSumExp],
