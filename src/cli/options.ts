@@ -12,6 +12,7 @@ export const REPEATABLE: ReadonlySet<string> = new Set([
   'train',
   'freeze',
   'constant',
+  'input',
   'lr-of',
   'weight-decay-of',
   'head-only-train',
@@ -65,6 +66,13 @@ export const DATA_OPTIONS = {
     group: 'Data:',
     describe:
       'tables: the column of texts or words, or two columns of pairs (default: text, sentence, ...): a,b',
+  },
+  input: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    group: 'Data:',
+    describe: 'tables: the columns of numbers that a model input takes, once for each input: NAME=a,b,c',
   },
   'label-columns': {
     type: 'string',
@@ -198,6 +206,7 @@ export interface DataArguments {
   readonly classNames?: string | undefined
   readonly tokenizer?: string | undefined
   readonly textColumns?: string | undefined
+  readonly input?: readonly string[] | undefined
   readonly labelColumns?: string | undefined
   readonly maxLength?: number | undefined
   readonly size?: string | undefined
@@ -241,6 +250,7 @@ export function dataOptions(args: DataArguments & { readonly ignoreIndex?: numbe
       maxLength: args.maxLength === undefined ? undefined : whole('--max-length', args.maxLength),
       textColumns:
         args.textColumns === undefined ? undefined : parseNames('--text-columns', args.textColumns),
+      inputColumns: args.input === undefined ? undefined : parseColumns(args.input),
       labelColumns:
         args.labelColumns === undefined ? undefined : parseNames('--label-columns', args.labelColumns),
       limit: limit === undefined ? undefined : whole('--limit', limit),
@@ -278,6 +288,18 @@ function parseNames(option: string, text: string): string[] {
   const names = text.split(',').map(name => name.trim())
   if (names.every(name => name !== '') && new Set(names).size === names.length) return names
   throw new UsageError(`${option}: expected different names separated by commas, found "${text}"`)
+}
+
+/** `name=a,b` for each input. */
+function parseColumns(texts: readonly string[]): Record<string, readonly string[]> {
+  const inputs = texts.map(text => {
+    const at = text.lastIndexOf('=')
+    if (at > 0) return [text.slice(0, at).trim(), parseNames('--input', text.slice(at + 1))] as const
+    throw new UsageError(`--input: expected NAME=a,b, the columns of a model input, found "${text}"`)
+  })
+  const columns = Object.fromEntries(inputs)
+  if (Object.keys(columns).length === texts.length) return columns
+  throw new UsageError(`--input: expected each input once, found ${texts.join(' ')}`)
 }
 
 /** A name or a path; `a,b` in the order of the outputs; `one=a,two=b` by their names. */

@@ -48,6 +48,17 @@ test('targets: one name or path, several in order, several by outputs', async ()
   }
 })
 
+test('columns of the inputs', async () => {
+  const of = (...input: string[]) => dataOptions({ holdOut: 0, seed: 0, input }).inputColumns
+  assert.equal(of('x=a, b', 'y=1=c'), { x: ['a', 'b'], 'y=1': ['c'] })
+  const errors = [
+    [['a,b'], '--input: expected NAME=a,b, the columns of a model input, found "a,b"'],
+    [['x=a', 'x=b'], '--input: expected each input once, found x=a x=b'],
+    [['x=a,a'], '--input: expected different names separated by commas, found "a,a"'],
+  ] as const
+  for (const [input, message] of errors) assert.is((await errorOf(() => of(...input))).message, message)
+})
+
 test('numbers of masks', async () => {
   const of = (maskValues: string) => dataOptions({ holdOut: 0, seed: 0, maskValues }).maskValues
   assert.equal(of('0,255'), [0, 255])

@@ -59,6 +59,32 @@ test('features and classes of a CSV', async () => {
   )
 })
 
+test('columns of numbers feed the inputs that they are named for', async () => {
+  const root = writeTree({ 't.csv': 'age,kind,size,label\n3,7,1.5,0\n4,9,-2,1\n' })
+  const input = (name: string, dtype: string, ...shape: (string | number)[]) => ({ name, dtype, shape })
+  const choice = {
+    model: [input('x', 'float32', 'n', 2), input('kind', 'int64', 'n')],
+    inputColumns: { kind: ['kind'], x: ['size', 'age'] },
+  }
+  const dataset = await openDataset(join(root, 't.csv'), choice)
+  assert.equal(
+    dataset.fields.map(({ name, dims, dtype }) => [name, dims, dtype]),
+    [
+      ['kind', [], 'int32'],
+      ['x', [2], 'float32'],
+    ],
+  )
+  assert.equal(
+    (await dataset.load(1)).inputs.map(({ data }) => [...data]),
+    [[9], [-2, 4]],
+  )
+  await assertFails(
+    () => openDataset(join(root, 't.csv'), { ...choice, inputColumns: { kind: ['size'] } }),
+    '/t.csv: line 2, column \'size\': expected a whole number, found "1.5"',
+    { root },
+  )
+})
+
 test('texts are tokenised, cut and filled up; words carry their labels on their first token', async () => {
   const root = writeTree({
     'tokenizer.json': TOKENIZER,

@@ -54,13 +54,20 @@ export function listAt(table: Table, row: number, column: string, expected: stri
   throw cellError(table, row, column, expected)
 }
 
-/** Columns of numbers side by side: float32 [rows, columns]. */
-export function numberColumns(table: Table, name: string, columns: readonly string[]): RowArray {
-  const data = new Float32Array(table.rows.length * columns.length)
+/** Columns of numbers side by side: float32 [rows, columns], or int32 of whole numbers. */
+export function numberColumns(
+  table: Table,
+  name: string,
+  columns: readonly string[],
+  whole = false,
+): RowArray {
+  const count = table.rows.length * columns.length
+  const data = whole ? new Int32Array(count) : new Float32Array(count)
   table.rows.forEach((row, i) =>
     columns.forEach((column, c) => {
       const number = numberOf(row[column])
       if (number === null) throw cellError(table, i, column, 'a number')
+      if (whole && !Number.isInteger(number)) throw cellError(table, i, column, 'a whole number')
       data[i * columns.length + c] = number
     }),
   )

@@ -86,7 +86,12 @@ async function inputsOf(
   if (inputColumns) {
     const inputs = Object.entries(inputColumns).map(([name, columns]) => {
       checkColumns(table, '--input', columns)
-      return numberColumns(table, name, columns)
+      const input = model?.find(other => other.name === name)
+      const array = numberColumns(table, name, columns, input?.dtype?.includes('int') ?? false)
+      // One number a sample, where the model has no axis for more.
+      return input?.shape.length === 1 && columns.length === 1
+        ? { ...array, dims: [table.rows.length] }
+        : array
     })
     return { inputs, labels: null }
   }
