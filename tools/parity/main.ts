@@ -55,7 +55,7 @@ function names(): string[] {
 
 /** One architecture by one exporter; null where the export would be another's double. */
 async function compare(exporter: string, about: Answers['open']): Promise<Row | null> {
-  const base = { name: about.name, exporter, parameters: about.parameters }
+  const base = { name: about.name, exporter, parameters: about.parameters, batch: Number(options.batch) }
   let opened: Opened | null = null
   let exported: Answers['export'] | null = null
   try {

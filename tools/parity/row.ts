@@ -22,8 +22,9 @@ export interface Row {
   readonly strictError?: number
   readonly torchError?: number
   readonly reference?: 'float64' | 'float32'
-  /** The batch that was compared. */
+  /** The batch that was compared, and its samples. */
   readonly seed?: number
+  readonly batch?: number
   readonly above?: readonly TensorError[]
   readonly extra?: readonly string[]
   readonly buildMs?: number
