@@ -5,7 +5,7 @@ import type { Graph } from '../ir/graph.ts'
 import { Node, ONNX_DOMAIN } from '../ir/node.ts'
 import { walkNodes } from '../ir/topology.ts'
 import { Value } from '../ir/value.ts'
-import { normalizeAxis } from '../tensor/shape.ts'
+import { normalizeAxis, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { bindCopied, BodyCopier } from './copy-body.ts'
 import { tensorOf } from './lift-constants.ts'
@@ -158,8 +158,8 @@ class Unroller {
     for (let i = 0; i < iterations; i++) {
       const counter = plan.counted
         ? [
-            this.#constant('iteration', Tensor.scalar('int64', i)),
-            this.#constant('condition', Tensor.of('bool', [], [1])),
+            this.#constant('iteration', Tensor.of('int64', oneElement(plan.body.inputs[0]), [BigInt(i)])),
+            this.#constant('condition', Tensor.of('bool', oneElement(plan.body.inputs[1]), [1])),
           ]
         : []
       const inputs = [...counter, ...carried, ...slices.map(values => values[i]!)]
@@ -227,4 +227,9 @@ class Unroller {
     this.#graph.initializers.push(value)
     return value
   }
+}
+
+/** ONNX: "scalar or 1-D tensor of 1 element"; ONNX Runtime gives what the body declares. */
+function oneElement(input: Value | undefined): Shape {
+  return input?.type?.kind === 'tensor' && input.type.shape?.length === 1 ? [1] : []
 }

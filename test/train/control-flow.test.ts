@@ -85,6 +85,37 @@ const cases: readonly Case[] = [
     ],
   },
   {
+    title: 'a counter of one element, at which the body cuts',
+    weights: { n: scalar(3), one: int64s(1), w: randoms([2, 1], 2) },
+    nodes: outer => [
+      [
+        'Loop',
+        ['n', '', 'x'],
+        ['rest', 'y'],
+        {
+          body: graphOf(
+            buildGraph(
+              'body',
+              {
+                inputs: { i: [{ dtype: 'int64' }, 1], c: [{ dtype: 'bool' }], h: [2, 3] },
+                nodes: [
+                  ['Add', ['i', 'one'], ['next']],
+                  ['Slice', ['h', 'i', 'next', 'one'], ['column']],
+                  ['Mul', ['column', 'w'], ['layer']],
+                  ['Identity', ['c'], ['keep']],
+                  ['Identity', ['h'], ['same']],
+                ],
+                outputs: ['keep', 'same', 'layer'],
+              },
+              outer,
+            ),
+          ),
+        },
+      ],
+    ],
+    outputs: ['y', 'rest'],
+  },
+  {
     title: 'a Scan over the columns, backwards, stacked as columns',
     weights: { start: floats([2], [0.5, -0.5]) },
     nodes: () => [
