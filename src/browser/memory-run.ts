@@ -7,6 +7,7 @@ import type { Metrics } from '../eval/metrics.ts'
 import { describeMetrics, scoreOf } from '../eval/score.ts'
 import type { StepMetrics } from '../runtime/engine.ts'
 import { openModelBytes, patchModel } from '../serde/index.ts'
+import { sizeOf } from '../tensor/shape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { initialState } from '../train/initial-state.ts'
 import { Course } from '../train/course.ts'
@@ -124,13 +125,12 @@ export class MemoryRun {
 
   #report(batch: number, metrics: StepMetrics): void {
     if (!this.course.endsStep(batch)) return
-    const { plan } = this.#session
     const step = this.course.stepOf(batch)
-    const correct = metrics.get('correct')
+    const [correct, answers] = [metrics.get('correct'), answersOf(this.#session)]
     this.#context.onEvent({
       ...{ kind: 'step', step, steps: this.course.steps, loss: metrics.get('loss')! },
       lr: this.course.learningRate(step),
-      accuracy: correct === undefined ? null : correct / plan.batchSize,
+      accuracy: correct === undefined || answers === null ? null : correct / answers,
     })
   }
 
@@ -176,4 +176,12 @@ export class MemoryRun {
       this.best = { step, metrics, weights }
     this.#context.onEvent({ kind: 'snapshot', step, count: this.snapshots.length })
   }
+}
+
+/** The answers of a batch of which `correct` are right; null for classes of elements, some of which may not count. */
+function answersOf({ training, mixing, plan }: TrainingSession): number | null {
+  const [target] = training.targets
+  if (!target || mixing) return plan.batchSize
+  if (target.dtype === 'int64') return target.shape.length === 1 ? plan.batchSize : null
+  return sizeOf(target.shape)
 }

@@ -3,12 +3,12 @@
 import { stft, writeDft, type DftVersion } from '../../ops/expansions/spectral.ts'
 import { normalizeAxis } from '../../tensor/shape.ts'
 import { UnsupportedError } from '../../util/errors.ts'
-import type { GradientRule, RuleEntry, RuleTable } from '../rule.ts'
+import type { GradientRule, RuleContext, RuleEntry, RuleTable } from '../rule.ts'
 
 /** Up to opset 19 an attribute, afterwards an input; the last axis holds real and imaginary parts. */
-const AXIS: Readonly<Record<DftVersion, (context: Parameters<GradientRule>[0]) => number>> = {
+const AXIS: Readonly<Record<DftVersion, (context: RuleContext) => number>> = {
   17: ({ node }) => node.int('axis', 1),
-  20: ({ node, constant }) => (node.inputs[2] ? constant(2)[0]! : -2),
+  20: context => (context.node.inputs[2] ? context.constant(2)[0]! : -2),
 }
 
 /**
@@ -47,9 +47,5 @@ const versions = (of: (version: DftVersion) => GradientRule): RuleEntry => ({
 
 export const spectralRules: RuleTable = {
   DFT: versions(dft),
-  STFT: versions(
-    version =>
-      ({ through }) =>
-        through(stft(version)),
-  ),
+  STFT: versions(version => context => context.through(stft(version))),
 }

@@ -8,9 +8,12 @@ import { decodeImageBytes } from '../image-decode.ts'
 import { cellError } from './cells.ts'
 import type { Table } from './table.ts'
 
-/** The columns of images: those whose first cell holds bytes. */
+/** The columns of images: those whose first cell that is not empty holds bytes. */
 export function imageColumns(table: Table): string[] {
-  return table.columns.filter(column => imageOf(table.rows[0]![column]) !== undefined)
+  return table.columns.filter(column => {
+    const first = table.rows.find(row => row[column] !== null && row[column] !== undefined)
+    return first !== undefined && imageOf(first[column]) !== undefined
+  })
 }
 
 interface EncodedImage {

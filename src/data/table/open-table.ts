@@ -56,7 +56,8 @@ export async function openTable(
   const kind = choice.targetKind ? { kind: choice.targetKind } : {}
   const targets = () => labelArray(table, { columns: labelColumns, ...kind, ...names })
   const options = choice.ignoreIndex === undefined ? {} : { ignoreIndex: choice.ignoreIndex }
-  const images = imageColumns(table)
+  const asked = choice.inputColumns ?? choice.tokenizer ?? choice.textColumns
+  const images = asked === undefined ? imageColumns(table) : []
   if (images.length > 0) return new TableImages(table, images, targets(), options)
   const { inputs, labels } = await inputsOf(table, labelColumns, choice, known)
   return new ArrayDataset(name, inputs, labels ?? targets(), { layout: 'plain', ...options })
