@@ -15,6 +15,7 @@ import type { FinetuneEvent, FinetuneOptions } from '../../src/train/options.ts'
 import { InterruptedError } from '../../src/util/errors.ts'
 import { writeDigits } from '../support/digits.ts'
 import { errorOf } from '../support/errors.ts'
+import { PLAIN_RUN } from '../support/plain-run.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const MODEL = join(ROOT, 'fixtures/demo/digits_cnn.onnx')
@@ -22,32 +23,12 @@ const folder = mkdtempSync(join(tmpdir(), 'swa-run-'))
 const data = writeDigits(join(folder, 'data'), 400)
 
 const OPTIONS: FinetuneOptions = {
-  model: MODEL,
-  data,
-  dataOptions: { holdOut: 0.2, seed: 0 },
-  augment: {},
-  run: join(folder, 'run'),
-  epochs: 4,
-  batchSize: 32,
-  seed: 1,
+  ...PLAIN_RUN,
+  ...{ model: MODEL, data, run: join(folder, 'run'), epochs: 4 },
   schedule: {
-    lr: 0.05,
-    stepping: 'batch',
-    base: { kind: 'constant' },
+    ...PLAIN_RUN.schedule,
     swa: { start: '2ep', rate: { kind: 'constant', lr: 0.02 } },
   },
-  settings: {
-    optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 0 },
-    loss: 'auto',
-    labelSmoothing: 0,
-    ignoreIndex: -100,
-    batchNorm: 'train',
-    bnMode: 'exact',
-    dropout: true,
-    select: 'swa',
-    patterns: {},
-  },
-  evalEvery: '1ep',
 }
 
 const silent = { onEvent: () => undefined }

@@ -14,35 +14,20 @@ import { finetune } from '../../src/train/finetune.ts'
 import type { FinetuneOptions } from '../../src/train/options.ts'
 import { buildGraph } from '../passes/support/build.ts'
 import { writeDigits } from '../support/digits.ts'
+import { PLAIN_RUN } from '../support/plain-run.ts'
 
 const MODEL = join(import.meta.dirname, '../../fixtures/demo/digits_cnn.onnx')
 const folder = mkdtempSync(join(tmpdir(), 'swa-function-run-'))
 
 const OPTIONS: Omit<FinetuneOptions, 'model' | 'run'> = {
+  ...PLAIN_RUN,
   data: writeDigits(join(folder, 'data'), 160),
   dataOptions: { holdOut: 0, seed: 0 },
-  augment: {},
   epochs: 2,
-  batchSize: 32,
-  seed: 1,
-  schedule: {
-    lr: 0.05,
-    stepping: 'batch',
-    base: { kind: 'constant' },
-    swa: { start: '1ep', rate: { kind: 'constant', lr: 0.02 } },
-  },
   settings: {
+    ...PLAIN_RUN.settings,
     optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 1e-3 },
-    loss: 'auto',
-    labelSmoothing: 0,
-    ignoreIndex: -100,
-    batchNorm: 'train',
-    bnMode: 'exact',
-    dropout: true,
-    select: 'swa',
-    patterns: {},
   },
-  evalEvery: '1ep',
 }
 
 /** The model with every BatchNormalization as a call; weights are the arguments, and keep their names. */

@@ -20,37 +20,13 @@ import { buildProgram } from '../../src/train/program.ts'
 import { writeDigits } from '../support/digits.ts'
 import { toHalf } from '../support/half.ts'
 import { MODELS, PLAIN_SGD } from '../support/training.ts'
+import { PLAIN_RUN } from '../support/plain-run.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const folder = mkdtempSync(join(tmpdir(), 'swa-half-'))
 const data = writeDigits(join(folder, 'data'), 400)
 
-const OPTIONS: Omit<FinetuneOptions, 'model' | 'run'> = {
-  data,
-  dataOptions: { holdOut: 0.2, seed: 0 },
-  augment: {},
-  epochs: 3,
-  batchSize: 32,
-  seed: 1,
-  schedule: {
-    lr: 0.05,
-    stepping: 'batch',
-    base: { kind: 'constant' },
-    swa: { start: '1ep', rate: { kind: 'constant', lr: 0.02 } },
-  },
-  settings: {
-    optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 0 },
-    loss: 'auto',
-    labelSmoothing: 0,
-    ignoreIndex: -100,
-    batchNorm: 'train',
-    bnMode: 'exact',
-    dropout: true,
-    select: 'swa',
-    patterns: {},
-  },
-  evalEvery: '1ep',
-}
+const OPTIONS: Omit<FinetuneOptions, 'model' | 'run'> = { ...PLAIN_RUN, data, epochs: 3 }
 
 const silent = { onEvent: () => undefined }
 

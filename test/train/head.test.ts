@@ -21,38 +21,15 @@ import { withFunctions } from '../passes/support/functions.ts'
 import { runModel } from '../passes/support/run.ts'
 import { writeDigits } from '../support/digits.ts'
 import { errorOf } from '../support/errors.ts'
+import { PLAIN_RUN } from '../support/plain-run.ts'
 
 const MODEL = join(import.meta.dirname, '../../fixtures/demo/digits_cnn.onnx')
 const folder = mkdtempSync(join(tmpdir(), 'swa-head-'))
 const data = writeDigits(join(folder, 'data'), 200)
 
 const OPTIONS: FinetuneOptions = {
-  model: MODEL,
-  data,
-  dataOptions: { holdOut: 0.2, seed: 0 },
-  augment: {},
-  run: join(folder, 'run'),
-  epochs: 2,
-  batchSize: 32,
-  seed: 1,
-  schedule: {
-    lr: 0.05,
-    stepping: 'batch',
-    base: { kind: 'constant' },
-    swa: { start: '1ep', rate: { kind: 'constant', lr: 0.02 } },
-  },
-  settings: {
-    optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false, weightDecay: 0 },
-    loss: 'auto',
-    labelSmoothing: 0,
-    ignoreIndex: -100,
-    batchNorm: 'train',
-    bnMode: 'exact',
-    dropout: true,
-    select: 'swa',
-    patterns: {},
-  },
-  evalEvery: '1ep',
+  ...PLAIN_RUN,
+  ...{ model: MODEL, data, run: join(folder, 'run'), epochs: 2 },
   head: 'reinit',
   numClasses: 12,
 }
