@@ -1,8 +1,8 @@
 /** A checkpoint file, open: its tensors by name, whatever the format. */
 
 import { stat } from 'node:fs/promises'
-import { InputError } from '../util/errors.ts'
-import { loadModel, openSafetensors, type ModelFile } from '../serde/index.ts'
+import { InputError, UnsupportedError } from '../util/errors.ts'
+import { loadModel, openSafetensors, openTorchFile, type ModelFile } from '../serde/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
 import { FileSource } from '../tensor/file-source.ts'
@@ -10,7 +10,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { modelWeights } from './model-weights.ts'
 import { isPartial, readPartial, type Partial } from './partial.ts'
 
-export type CheckpointFormat = 'onnx' | 'safetensors' | 'partial'
+export type CheckpointFormat = 'onnx' | 'safetensors' | 'torch' | 'partial'
 
 /** A tensor of a checkpoint; that of a partial has sums instead of elements. */
 export interface CheckpointTensor {
@@ -31,22 +31,66 @@ export interface Checkpoint {
   readonly close: () => Promise<void>
 }
 
-/** Opens a file by what it holds: safetensors (a partial average or not) by its header, everything else as ONNX. */
+/**
+ * Opens a file by what it holds: safetensors (a partial average or not) by its header, PyTorch's by that of a zip archive,
+ * everything else as ONNX.
+ */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  return (await looksLikeSafetensors(path)) ? openTensors(path) : openModel(path)
+  if (path.endsWith('.safetensors')) return openTensors(path)
+  const head = await headOf(path)
+  if (isSafetensors(head)) return openTensors(path)
+  if (head.bytes.subarray(0, 2).equals(PICKLE)) {
+    throw new UnsupportedError(`average: ${path}: a pickle, as PyTorch wrote before 1.6, is not read`, {
+      cure: 'load it with torch.load and save it again with torch.save',
+    })
+  }
+  return head.bytes.subarray(0, 4).equals(ZIP) ? openTorch(path) : openModel(path)
 }
 
-/** safetensors: a header length in eight bytes, then `{`. No protobuf of a model starts so. */
-async function looksLikeSafetensors(path: string): Promise<boolean> {
-  if (path.endsWith('.safetensors')) return true
+/** The first member of a zip archive. */
+const ZIP = Buffer.from('PK\x03\x04', 'latin1')
+/** A bare pickle of protocol 2; no protobuf of a model starts so. */
+const PICKLE = Buffer.from([0x80, 2])
+const HEAD = 9
+
+interface Head {
+  readonly bytes: Buffer
+  readonly fileLength: number
+}
+
+async function headOf(path: string): Promise<Head> {
   const source = await FileSource.open(path)
   try {
-    if (source.byteLength < 9) return false
-    const head = Buffer.from(await source.read(0, 9))
-    return head[8] === 0x7b && head.readBigUInt64LE() <= BigInt(source.byteLength)
+    const bytes = Buffer.from(await source.read(0, Math.min(HEAD, source.byteLength)))
+    return { bytes, fileLength: source.byteLength }
   } finally {
     await source.close()
   }
+}
+
+/** A header length in eight bytes, then `{`. No protobuf of a model starts so. */
+function isSafetensors({ bytes, fileLength }: Head): boolean {
+  return bytes.length === HEAD && bytes[8] === 0x7b && bytes.readBigUInt64LE() <= BigInt(fileLength)
+}
+
+async function openTorch(path: string): Promise<Checkpoint> {
+  const file = await openTorchFile(path)
+  return {
+    path,
+    format: 'torch',
+    tensors: plainTensors(file.tensors),
+    model: null,
+    partial: null,
+    close: () => file.close(),
+  }
+}
+
+function plainTensors(tensors: ReadonlyMap<string, Tensor>): Map<string, CheckpointTensor> {
+  return new Map([...tensors].map(([name, tensor]) => [name, plain(tensor)]))
+}
+
+function plain(tensor: Tensor, fixed: string | null = null): CheckpointTensor {
+  return { dtype: tensor.dtype, dims: tensor.dims, tensor, fixed }
 }
 
 async function openModel(path: string): Promise<Checkpoint> {
@@ -66,12 +110,15 @@ async function openTensors(path: string): Promise<Checkpoint> {
   const file = await openSafetensors(path)
   const close = () => file.close()
   try {
-    const plain = (tensor: Tensor, fixed: string | null = null) => ({
-      ...{ dtype: tensor.dtype, dims: tensor.dims, tensor, fixed },
-    })
     if (!isPartial(file)) {
-      const tensors = new Map([...file.tensors].map(([name, tensor]) => [name, plain(tensor)]))
-      return { path, format: 'safetensors', tensors, model: null, partial: null, close }
+      return {
+        path,
+        format: 'safetensors',
+        tensors: plainTensors(file.tensors),
+        model: null,
+        partial: null,
+        close,
+      }
     }
     const partial = await readPartial(path, file)
     const tensors = new Map<string, CheckpointTensor>()

@@ -6,7 +6,7 @@ import { InputError } from '../util/errors.ts'
 import type { ArrayStore } from './array-files.ts'
 import { loadFile } from './bytes.ts'
 import { decodeNpy } from './npy.ts'
-import { readZipDirectory, readZipEntry } from './zip.ts'
+import { readZipDirectory, readZipEntry } from '../serde/zip.ts'
 
 /** Opens an .npz file; its arrays are read one by one. */
 export async function openNpz(path: string): Promise<ArrayStore> {

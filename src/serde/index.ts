@@ -1,4 +1,4 @@
-/** ONNX files and safetensors in and out: the only folder that knows protobuf. */
+/** ONNX files and safetensors in and out, PyTorch checkpoints in: the only folder that knows protobuf. */
 
 export { deserializeModel, type DeserializeOptions } from './deserialize.ts'
 export { OPSET_MAX, OPSET_MIN } from './limits.ts'
@@ -13,3 +13,4 @@ export { externalDataOf, loadModel, type ExternalDataUse } from './load.ts'
 export { openModelBytes, type ModelFile } from './model-file.ts'
 export { saveModel, type SaveOptions } from './save.ts'
 export { patchModel, writePatched } from './patch.ts'
+export { openTorchFile, type TorchFile } from './torch-file.ts'

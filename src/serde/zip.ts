@@ -1,11 +1,11 @@
 /**
- * Reads members of a zip archive by position, as `np.savez` writes them. Source: PKWARE APPNOTE 6.3.10,
+ * Reads members of a zip archive by position, as `np.savez` and `torch.save` write them. Source: PKWARE APPNOTE 6.3.10,
  * sections 4.3 (structure), 4.5.3 (zip64 extra field). Sizes and checksums are verified; nothing is skipped.
  */
 
 import { promisify } from 'node:util'
 import { crc32, inflateRaw as inflateRawWithCallback } from 'node:zlib'
-import type { ByteSource } from '../tensor/source.ts'
+import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import { InputError, messageOf, UnsupportedError } from '../util/errors.ts'
 
 const inflateRaw = promisify(inflateRawWithCallback)
@@ -59,15 +59,35 @@ export async function readZipDirectory(source: ByteSource): Promise<ZipEntry[]> 
   return entries
 }
 
+/** Where the bytes of a member lie that is stored as it is. Its checksum is not looked at. */
+export async function locateZipEntry(source: ByteSource, entry: ZipEntry): Promise<ByteRange> {
+  const where = `${source.name}[${entry.name}]`
+  if (entry.method !== 0 || entry.packedSize !== entry.size)
+    throw new UnsupportedError(`${where}: zip method ${entry.method}, expected 0 (stored)`)
+  const offset = await startOf(source, entry)
+  if (offset + entry.size > source.byteLength)
+    throw new InputError(
+      `${where}: expected ${entry.size} bytes from byte ${offset} on, the file has ${source.byteLength}`,
+      DAMAGED,
+    )
+  return { source, offset, length: entry.size }
+}
+
+/** The place behind the local header of a member. */
+async function startOf(source: ByteSource, entry: ZipEntry): Promise<number> {
+  const header = await source.read(entry.headerOffset, 30)
+  const view = new DataView(header.buffer, header.byteOffset, header.byteLength)
+  if (view.getUint32(0, true) !== LOCAL) {
+    const where = `${source.name}[${entry.name}]`
+    throw new InputError(`${where}: no zip member at byte ${entry.headerOffset}`, DAMAGED)
+  }
+  return entry.headerOffset + 30 + view.getUint16(26, true) + view.getUint16(28, true)
+}
+
 /** The unpacked bytes of a member. */
 export async function readZipEntry(source: ByteSource, entry: ZipEntry): Promise<Uint8Array> {
   const where = `${source.name}[${entry.name}]`
-  const header = await source.read(entry.headerOffset, 30)
-  const view = new DataView(header.buffer, header.byteOffset, header.byteLength)
-  if (view.getUint32(0, true) !== LOCAL)
-    throw new InputError(`${where}: no zip member at byte ${entry.headerOffset}`, DAMAGED)
-  const start = entry.headerOffset + 30 + view.getUint16(26, true) + view.getUint16(28, true)
-  const packed = await source.read(start, entry.packedSize)
+  const packed = await source.read(await startOf(source, entry), entry.packedSize)
   const bytes = await unpack(packed, entry, where)
   if (bytes.length !== entry.size)
     throw new InputError(`${where}: expected ${entry.size} bytes, unpacked ${bytes.length}`, DAMAGED)
