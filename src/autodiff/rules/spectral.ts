@@ -1,9 +1,15 @@
 /** Gradients of Fourier transforms: linear maps, whose transposes are transforms of the other sign. */
 
-import { stft, writeDft, type DftVersion } from '../../ops/expansions/spectral.ts'
+import type { Builder } from '../../ir/builder.ts'
+import type { Value } from '../../ir/value.ts'
+import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { normalizeAxis } from '../../tensor/shape.ts'
+import { Tensor } from '../../tensor/tensor.ts'
 import { UnsupportedError } from '../../util/errors.ts'
-import type { GradientRule, RuleContext, RuleEntry, RuleTable } from '../rule.ts'
+import { expanded, type GradientRule, type RuleContext, type RuleTable } from '../rule.ts'
+
+/** The opsets from which on the node has its form. */
+type DftVersion = 17 | 20
 
 /** Up to opset 19 an attribute, afterwards an input; the last axis holds real and imaginary parts. */
 const AXIS: Readonly<Record<DftVersion, (context: RuleContext) => number>> = {
@@ -35,17 +41,21 @@ const dft =
       const pads = new Array<number>(2 * x.rank).fill(0).with(x.rank + axis, difference)
       return op.Pad(value, pads)
     }
-    const back = writeDft(op, version, resized(dy, length), { axis, inverse: !inverse })
+    const back = writeDft(op, version, resized(dy, length), axis, !inverse)
     const scaled = op.Mul(back, op.scalarLike(back, inverse ? 1 / length : length))
     const real = parts === 1 ? op.Slice(scaled, [0], [1], [x.rank - 1]) : scaled
     return node.inputs.map((_, i) => (i === 0 ? resized(real, given) : null))
   }
 
-const versions = (of: (version: DftVersion) => GradientRule): RuleEntry => ({
-  versions: { 17: of(17), 20: of(20) },
-})
+/** All N elements of an axis, [..., N, ..., 2]. */
+function writeDft(op: Builder, version: DftVersion, x: Value, axis: number, inverse: boolean): Value {
+  const attributes = { inverse: Number(inverse) }
+  if (version === 17) return op.one('DFT', [x], { shape: x.shape }, { axis, ...attributes })
+  const at = op.constant(Tensor.of('int64', [], [BigInt(axis)]))
+  return op.one('DFT', [x, null, at], { shape: x.shape }, attributes)
+}
 
 export const spectralRules: RuleTable = {
-  DFT: versions(dft),
-  STFT: versions(version => context => context.through(stft(version))),
+  DFT: { versions: { 17: dft(17), 20: dft(20) } },
+  STFT: expanded(EXPANSIONS.STFT),
 }

@@ -13,11 +13,13 @@ import { affineGrid, col2Im, compress, reverseSequence } from './movement.ts'
 import { lrn, meanVarianceNormalization } from './normalization.ts'
 import { globalLpPool, lpPool, maxUnpool } from './pooling.ts'
 import { roiAlign } from './roi-align.ts'
+import { dft, stft } from './spectral.ts'
 
 export const EXPANSIONS = {
   AffineGrid: affineGrid,
   Col2Im: col2Im,
   Compress: compress,
+  DFT: dft,
   DeformConv: deformConv,
   Einsum: einsum,
   GlobalLpPool: globalLpPool,
@@ -29,6 +31,7 @@ export const EXPANSIONS = {
   NegativeLogLikelihoodLoss: negativeLogLikelihoodLoss,
   ReverseSequence: reverseSequence,
   RoiAlign: roiAlign,
+  STFT: stft,
   Shrink: shrink,
   SoftmaxCrossEntropyLoss: softmaxCrossEntropyLoss,
 } satisfies Expansions

@@ -13,7 +13,8 @@ const stft = (inputs: GradRow['inputs'], onesided: number, opset = 20): GradRow 
 
 export const spectralRows: readonly GradRow[] = [
   { op: 'DFT', inputs: [[2, 5, 1], null, scalar(1)] },
-  { op: 'DFT', inputs: [[2, 8, 3, 2]], attributes: { inverse: 1 } },
+  { op: 'DFT', inputs: [[2, 8, 3, 2], null, scalar(-2)], attributes: { inverse: 1 } },
+  { op: 'DFT', inputs: [[2, 8, 2]], attributes: { inverse: 1 } },
   { op: 'DFT', inputs: [[6, 3, 2], null, scalar(0)] },
   { op: 'DFT', inputs: [[2, 8, 1], null, scalar(1)], attributes: { onesided: 1 } },
   { op: 'DFT', inputs: [[2, 7, 1], scalar(9), scalar(-2)], attributes: { onesided: 1 } },

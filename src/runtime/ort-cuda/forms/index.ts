@@ -22,4 +22,6 @@ export const CUDA_FORMS: NodeForms = {
   ...reductionForms,
   AffineGrid: [EXPANSIONS.AffineGrid],
   Col2Im: [EXPANSIONS.Col2Im],
+  DFT: [EXPANSIONS.DFT],
+  STFT: [EXPANSIONS.STFT],
 }
