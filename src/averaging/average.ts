@@ -112,8 +112,8 @@ class Work {
       const replacements = new Map<Tensor, ByteSource>()
       for (const tensor of this.#plan.tensors) {
         const source = this.#sourceOf(tensor, template!.path)
-        if (source)
-          replacements.set(target.tensors.get(tensor.name)!.tensor!, this.#watched(source, tensor.name))
+        const place = tensor.place ?? tensor.name
+        if (source) replacements.set(target.tensors.get(place)!.tensor!, this.#watched(source, tensor.name))
       }
       await writePatched(target.model!, out, replacements, averageMetadata(this.#plan))
     } finally {

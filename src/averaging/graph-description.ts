@@ -26,9 +26,12 @@ export interface Fact {
 /** Tensors up to this many elements are written out, larger ones by their hash. */
 const SHORT = 16
 
-/** Whether the elements of a fixed tensor (model-weights.ts) belong to the graph; counters do not. */
+/**
+ * Whether a tensor counts something: batches that a batch norm has seen, models in an AveragedModel of PyTorch. Counters
+ * do not belong to the graph, though their elements are fixed (model-weights.ts).
+ */
 export function isCounter(name: string): boolean {
-  return name.endsWith('num_batches_tracked')
+  return name.endsWith('num_batches_tracked') || name === 'n_averaged'
 }
 
 export async function describeModel(model: Model): Promise<Fact[]> {

@@ -19,6 +19,7 @@ import { fingerprintOf } from './fingerprint.ts'
 import { describeModel, isCounter } from './graph-description.ts'
 import { matchGraphs, type DescribedFile } from './match.ts'
 import { lastMember, ordinalOf, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
+import { findRenaming, rename } from './renaming.ts'
 import { isAveraged } from './rounding.ts'
 import { wholeWeights } from './weights.ts'
 
@@ -53,6 +54,8 @@ export type TensorPolicy =
 
 export interface PlannedTensor {
   readonly name: string
+  /** Its name in the receiving model, where that is another one. */
+  readonly place?: string
   readonly dtype: DType
   readonly dims: Shape
   readonly policy: TensorPolicy
@@ -248,10 +251,13 @@ function placeTensors(
   source: string,
 ): PlannedTensor[] {
   const placed: PlannedTensor[] = []
-  const names = new Set(tensors.map(({ name }) => name))
+  const weights = tensors.map(({ name }) => name).filter(name => !isCounter(name))
+  const renaming = findRenaming(weights, template.tensors, source, template.path)
+  const names = new Set(tensors.map(({ name }) => rename(name, renaming)))
   for (const tensor of tensors) {
-    const target = template.tensors.get(tensor.name)
     const { name, dtype, dims } = tensor
+    const place = rename(name, renaming)
+    const target = template.tensors.get(place)
     if (!target) {
       if (!isCounter(name)) throw noPlace(tensor, template, source, names)
       placed.push({ ...tensor, policy: 'drop', reason: 'counter, which the model does not have' })
@@ -262,7 +268,7 @@ function placeTensors(
         `average: tensor "${name}": expected ${target.dtype}${formatShape(target.dims)} as in ${template.path}, found ${dtype}${formatShape(dims)} in ${source}`,
       )
     }
-    placed.push(tensor)
+    placed.push(place === name ? tensor : { ...tensor, place })
   }
   for (const [name, { dtype, dims, fixed }] of template.tensors) {
     if (names.has(name)) continue

@@ -35,9 +35,11 @@ export function describeAveragePlan(plan: AveragePlan): string {
       policy,
       reason,
     ])
+  const renamed = tensors.find(({ place }) => place !== undefined)
   return [
     `${method} of ${files.length} files, ${output === 'onnx' ? `into ${template!.path}` : 'as safetensors'}`,
     formatTable(rows),
+    ...(renamed ? [`names differ: ${renamed.name} is ${renamed.place!} in the model, and so on`] : []),
     '',
     formatTable([['tensors', 'count', 'elements'], ...groups]),
     ...(others.length > 0 ? ['', 'neither averaged nor equal', formatTable(others)] : []),
