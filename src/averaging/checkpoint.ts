@@ -2,15 +2,22 @@
 
 import { stat } from 'node:fs/promises'
 import { InputError, UnsupportedError } from '../util/errors.ts'
-import { loadModel, openSafetensors, openTorchFile, type ModelFile } from '../serde/index.ts'
+import {
+  loadModel,
+  openSafetensors,
+  openTorchFile,
+  readZipDirectory,
+  type ModelFile,
+} from '../serde/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
 import { FileSource } from '../tensor/file-source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { modelWeights } from './model-weights.ts'
+import { openNpzTensors } from './npz-tensors.ts'
 import { isPartial, readPartial, type Partial } from './partial.ts'
 
-export type CheckpointFormat = 'onnx' | 'safetensors' | 'torch' | 'partial'
+export type CheckpointFormat = 'onnx' | 'safetensors' | 'torch' | 'npz' | 'partial'
 
 /** A tensor of a checkpoint; that of a partial has sums instead of elements. */
 export interface CheckpointTensor {
@@ -32,8 +39,8 @@ export interface Checkpoint {
 }
 
 /**
- * Opens a file by what it holds: safetensors (a partial average or not) by its header, PyTorch's by that of a zip archive,
- * everything else as ONNX.
+ * Opens a file by what it holds: safetensors (a partial average or not) by its header, PyTorch's and NumPy's by that of a
+ * zip archive and its members, everything else as ONNX.
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (path.endsWith('.safetensors')) return openTensors(path)
@@ -44,7 +51,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       cure: 'load it with torch.load and save it again with torch.save',
     })
   }
-  return head.bytes.subarray(0, 4).equals(ZIP) ? openTorch(path) : openModel(path)
+  return head.bytes.subarray(0, 4).equals(ZIP) ? openArchive(path) : openModel(path)
 }
 
 /** The first member of a zip archive. */
@@ -73,15 +80,21 @@ function isSafetensors({ bytes, fileLength }: Head): boolean {
   return bytes.length === HEAD && bytes[8] === 0x7b && bytes.readBigUInt64LE() <= BigInt(fileLength)
 }
 
-async function openTorch(path: string): Promise<Checkpoint> {
-  const file = await openTorchFile(path)
+async function openArchive(path: string): Promise<Checkpoint> {
+  const format = (await isNpz(path)) ? 'npz' : 'torch'
+  const file = await (format === 'npz' ? openNpzTensors(path) : openTorchFile(path))
   return {
-    path,
-    format: 'torch',
-    tensors: plainTensors(file.tensors),
-    model: null,
-    partial: null,
+    ...{ path, format, tensors: plainTensors(file.tensors), model: null, partial: null },
     close: () => file.close(),
+  }
+}
+
+async function isNpz(path: string): Promise<boolean> {
+  const source = await FileSource.open(path)
+  try {
+    return (await readZipDirectory(source)).every(({ name }) => name.endsWith('.npy'))
+  } finally {
+    await source.close()
   }
 }
 

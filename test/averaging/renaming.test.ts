@@ -56,14 +56,11 @@ test('an average of wrapped checkpoints is written into the model', async () => 
       ])
     }
     const plan = await planAverage([file('a'), file('b')], { into: file('model.onnx') })
-    assert.equal(
-      plan.tensors.map(({ name, place, policy }) => [name, place, policy]).sort(),
-      [
-        ['module.fc.bias', 'fc.bias', 'average'],
-        ['module.fc.weight', 'fc.weight', 'average'],
-        ['n_averaged', undefined, 'drop'],
-      ],
-    )
+    assert.equal(plan.tensors.map(({ name, place, policy }) => [name, place, policy]).sort(), [
+      ['module.fc.bias', 'fc.bias', 'average'],
+      ['module.fc.weight', 'fc.weight', 'average'],
+      ['n_averaged', undefined, 'drop'],
+    ])
     await runAverage(plan, file('out.onnx'))
     const out = await loadModel(file('out.onnx'))
     const numbers = await Promise.all(

@@ -34,7 +34,7 @@ interface AverageArguments extends CommonArguments, DataArguments, EngineArgumen
 
 export const command = 'average <checkpoints..>'
 export const describe =
-  'average checkpoints: ONNX models, safetensors, PyTorch state dicts or partial averages'
+  'average checkpoints: ONNX models, safetensors, PyTorch state dicts, npz or partial averages'
 
 /** Recalibration takes the training part, comparison the validation part; neither is chosen by hand. */
 const { split: _split, ...PART_OPTIONS } = DATA_OPTIONS
@@ -44,7 +44,7 @@ export function builder(yargs: Argv): Argv {
     .positional('checkpoints', {
       type: 'string',
       demandOption: true,
-      describe: 'ONNX models, safetensors, PyTorch state dicts (.pt, .pth), or partial averages',
+      describe: 'ONNX models, safetensors, PyTorch state dicts (.pt, .pth), .npz, or partial averages',
     })
     .options({
       ...OUTPUT_OPTIONS,
