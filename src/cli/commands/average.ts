@@ -1,5 +1,6 @@
 /** `swa-onnx average checkpoints... -o averaged.onnx`: the exact mean of checkpoints. */
 
+import { text } from 'node:stream/consumers'
 import type { Argv } from 'yargs'
 import type { AverageResult } from '../../eval/average-model.ts'
 import { UsageError } from '../../util/errors.ts'
@@ -44,7 +45,8 @@ export function builder(yargs: Argv): Argv {
     .positional('checkpoints', {
       type: 'string',
       demandOption: true,
-      describe: 'ONNX models, safetensors, PyTorch state dicts (.pt, .pth), .npz, or partial averages',
+      describe:
+        'ONNX models, safetensors, PyTorch state dicts (.pt, .pth), .npz, or partial averages: files, folders, run folders, patterns, @list.txt, - for a list on standard input',
     })
     .options({
       ...OUTPUT_OPTIONS,
@@ -96,6 +98,7 @@ export function builder(yargs: Argv): Argv {
       '$0 average step-*.safetensors --into model.onnx -o averaged.onnx',
       'snapshots, into the model they came from',
     )
+    .example('$0 average runs/a -o averaged.safetensors', 'the snapshots of a run')
     .example(
       '$0 average sums-*.safetensors --into model.onnx -o averaged.onnx',
       'partial averages of several machines',
@@ -103,7 +106,9 @@ export function builder(yargs: Argv): Argv {
 }
 
 export async function handler(args: AverageArguments): Promise<void> {
-  const { checkpoints, into, weights, integers, partial, out, data, val, bnMode } = args
+  const { into, weights, integers, partial, out, data, val, bnMode } = args
+  const { listCheckpoints } = await import('../../averaging/index.ts')
+  const checkpoints = await listCheckpoints(args.checkpoints, () => text(process.stdin))
   const asked = askedEngine(args, CPU)
   const average = given({
     ...{ into, integers },
