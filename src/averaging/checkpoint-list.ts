@@ -10,7 +10,7 @@ const SNAPSHOTS = 'snapshots'
 
 /**
  * The files, in order: a path is itself; `*` and `?` in a file name are a pattern (for shells that leave them); a folder
- * stands for the checkpoints in it, a run folder for its snapshots; `@list.txt` for the lines of a file, `-` for those of
+ * stands for the checkpoints in it, a run folder for its snapshots; `@list.txt` for the lines of a file, `@-` for those of
  * `input`. Files of a folder or pattern come in the order of the numbers in their names.
  */
 export async function listCheckpoints(
@@ -19,7 +19,7 @@ export async function listCheckpoints(
 ): Promise<string[]> {
   const found: string[] = []
   for (const item of given) {
-    if (item === '-') found.push(...(await listed('standard input', input)))
+    if (item === '@-') found.push(...(await listed('standard input', input)))
     else if (item.startsWith('@'))
       found.push(...(await listed(item.slice(1), () => readFile(item.slice(1), 'utf8'))))
     else found.push(...(await filesOf(item)))

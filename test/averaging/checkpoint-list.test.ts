@@ -39,7 +39,7 @@ test('files, folders, run folders, patterns and lists, in order', async () => {
   assert.equal(await list('many/[x]*.onnx'), ['many/[x]*.onnx'])
   assert.equal(await list('@list.txt'), ['many/e-9.pt', 'run/snapshots/step-2.safetensors'])
   const input = () => Promise.resolve(`${at('run/last.onnx')}\n`)
-  assert.equal(await listCheckpoints(['-'], input), [at('run/last.onnx')])
+  assert.equal(await listCheckpoints(['@-'], input), [at('run/last.onnx')])
 })
 
 test('what names nothing is one error', async () => {
@@ -49,7 +49,7 @@ test('what names nothing is one error', async () => {
     [`@${at('none.txt')}`, /^average: the list .*none\.txt cannot be read: /],
   ] as const)
     assert.match((await errorOf(listCheckpoints([given]))).message, message)
-  const nothing = await errorOf(listCheckpoints(['-'], () => Promise.resolve('# none\n')))
+  const nothing = await errorOf(listCheckpoints(['@-'], () => Promise.resolve('# none\n')))
   assert.is(nothing.message, 'average: the list standard input names no file')
 })
 
