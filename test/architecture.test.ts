@@ -56,7 +56,7 @@ interface Import {
 }
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
-  .filter(name => name.endsWith('.ts') && !name.includes('generated'))
+  .filter(name => name.endsWith('.ts') && !/generated|assembly/.test(name))
   .map(name => join(src, name))
 
 function importsOf(file: string): Import[] {

@@ -8,6 +8,7 @@ import { DTYPES } from '../tensor/dtype.ts'
 import { formatShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.ts'
 import { checkRange, type ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { BlockMemory } from './block-memory.ts'
 import { BLOCK, SumBlock, UnsummableValue, type Tail } from './sum-block.ts'
 import type { AveragedDType } from './rounding.ts'
 
@@ -111,6 +112,9 @@ export async function tailOf(tensor: SummedTensor): Promise<Tail> {
   return { indices, values }
 }
 
+/** Memories that no block uses; as many as there were blocks at one time. */
+const idle: BlockMemory[] = []
+
 /** Sums of elements `first` to `end`, block by block; a block is to be used before the next one is asked for. */
 async function* sumBlocks(
   tensor: SummedTensor,
@@ -118,7 +122,8 @@ async function* sumBlocks(
   end: number,
 ): AsyncGenerator<{ block: SumBlock; start: number; count: number }> {
   if (first === end) return
-  const block = new SumBlock(Math.min(BLOCK, end - first))
+  const memory = idle.pop() ?? BlockMemory.create(BLOCK)
+  const block = new SumBlock(Math.min(BLOCK, end - first), memory)
   const { summands } = tensor
   const blocks = Math.ceil((end - first) / block.size)
   const rangeOf = (b: number) => {
@@ -129,14 +134,18 @@ async function* sumBlocks(
     const { start, count } = rangeOf(Math.floor(job / summands.length))
     return readSummand(summands[job % summands.length]!, start, count)
   })
-  for (let b = 0; b < blocks; b++) {
-    const range = rangeOf(b)
-    block.reset()
-    for (const summand of summands) {
-      const bytes = (await reads.next()).value!
-      addSummand(tensor, block, summand, bytes, range)
+  try {
+    for (let b = 0; b < blocks; b++) {
+      const range = rangeOf(b)
+      block.reset()
+      for (const summand of summands) {
+        const bytes = (await reads.next()).value!
+        addSummand(tensor, block, summand, bytes, range)
+      }
+      yield { block, ...range }
     }
-    yield { block, ...range }
+  } finally {
+    if (memory) idle.push(memory)
   }
 }
 

@@ -9,6 +9,7 @@
  */
 
 import { invariant } from '../util/errors.ts'
+import type { BlockMemory, VectorDType } from './block-memory.ts'
 import { canonicalExpansion, growExpansion } from './expansion.ts'
 import {
   addFloat32,
@@ -54,10 +55,14 @@ export class SumBlock {
   readonly #wide = new Map<number, number[]>()
   #scratch: Float32Array | null = null
 
-  constructor(size: number) {
+  readonly #memory: BlockMemory | null
+
+  /** `memory` holds the sums of a block that is passing through; those that stay are in plain arrays. */
+  constructor(size: number, memory: BlockMemory | null = null) {
     invariant(size <= BLOCK, `a block of ${size}`)
     this.size = size
-    this.#high = new Float64Array(size).fill(-0)
+    this.#memory = memory
+    this.#high = (memory?.high.subarray(0, size) ?? new Float64Array(size)).fill(-0)
   }
 
   /** Empties the sums. */
@@ -70,7 +75,9 @@ export class SumBlock {
   /** Adds weight · x to the first elements; `x` is the view of a tensor of this dtype (16-bit types as their bits). */
   add(dtype: AveragedDType, x: Float32Array | Float64Array | Uint16Array, weight: number): void {
     const high = this.#high.subarray(0, x.length)
-    if (x instanceof Float32Array) addFloat32(high, x, weight, this.#spill)
+    if (this.#memory && !(x instanceof Float64Array)) {
+      this.#memory.add(dtype as VectorDType, x, weight, this.#spill)
+    } else if (x instanceof Float32Array) addFloat32(high, x, weight, this.#spill)
     else if (x instanceof Uint16Array) {
       const scratch = (this.#scratch ??= new Float32Array(this.size)).subarray(0, x.length)
       widen16(dtype as 'float16' | 'bfloat16', x, scratch)

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 const path = name => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 
 // tsc takes generated code by its .d.ts and copies neither.
-await cp(path('src/serde/generated'), path('dist/serde/generated'), { recursive: true })
+for (const folder of ['serde', 'averaging'])
+  await cp(path(`src/${folder}/generated`), path(`dist/${folder}/generated`), { recursive: true })
 // npm makes bin files executable when it installs a package, but not in a checkout.
 await chmod(path('dist/cli/main.js'), 0o755)
