@@ -10,6 +10,7 @@ import { writePartial, type SumContent } from './partial.ts'
 import { planAverage, type AveragePlan, type PlannedTensor } from './plan.ts'
 import { averageMetadata } from './provenance.ts'
 import { isAveraged } from './rounding.ts'
+import { isIndex } from './shards.ts'
 import { MeanSource, readBytes, SumSource, tailOf, type SummedTensor } from './streaming.ts'
 
 export interface AverageProgress {
@@ -184,7 +185,7 @@ class Work {
 
   /** What the first safetensors file says about itself (such as `format: pt`), without our own entries. */
   async #metadata(): Promise<Map<string, string>> {
-    const first = this.#checkpoints.find(({ format }) => format === 'safetensors')
+    const first = this.#checkpoints.find(({ format, path }) => format === 'safetensors' && !isIndex(path))
     if (!first) return new Map()
     const file = await openSafetensors(first.path)
     await file.close()

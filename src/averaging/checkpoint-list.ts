@@ -3,6 +3,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
+import { isIndex, isShard } from './shards.ts'
 
 const ENDINGS = new Set(['.onnx', '.safetensors', '.pt', '.pth', '.ckpt', '.npz'])
 /** Where `finetune` keeps what it averages. */
@@ -53,7 +54,12 @@ async function filesOf(path: string): Promise<string[]> {
 }
 
 async function filesIn(folder: string): Promise<string[]> {
-  const names = (await namesIn(folder)).filter(name => ENDINGS.has(extname(name).toLowerCase()))
+  const all = await namesIn(folder)
+  // An index stands for its parts.
+  const indexed = all.some(isIndex)
+  const names = all.filter(name =>
+    indexed && isShard(name) ? false : isIndex(name) || ENDINGS.has(extname(name).toLowerCase()),
+  )
   const snapshots = join(folder, SNAPSHOTS)
   if ((await stat(snapshots).catch(() => null))?.isDirectory()) return filesIn(snapshots)
   if (names.length > 0) return names.map(name => join(folder, name))

@@ -16,6 +16,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { modelWeights } from './model-weights.ts'
 import { openNpzTensors } from './npz-tensors.ts'
 import { isPartial, readPartial, type Partial } from './partial.ts'
+import { isIndex, openShards, readIndex } from './shards.ts'
 
 export type CheckpointFormat = 'onnx' | 'safetensors' | 'torch' | 'npz' | 'partial'
 
@@ -44,6 +45,10 @@ export interface Checkpoint {
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   if (path.endsWith('.safetensors')) return openTensors(path)
+  if (isIndex(path)) {
+    const { tensors, close } = await openShards(path)
+    return { path, format: 'safetensors', tensors: plainTensors(tensors), model: null, partial: null, close }
+  }
   const head = await headOf(path)
   if (isSafetensors(head)) return openTensors(path)
   if (head.bytes.subarray(0, 2).equals(PICKLE)) {
@@ -152,9 +157,14 @@ export interface FileStamp {
   readonly modified: number
 }
 
+/** All bytes and the last change, of a checkpoint in several files those of all of them. */
 export async function stampOf(path: string): Promise<FileStamp> {
-  const { size, mtimeMs } = await stat(path)
-  return { bytes: size, modified: mtimeMs }
+  const files = isIndex(path) ? [path, ...(await readIndex(path)).files] : [path]
+  const stats = await Promise.all(files.map(file => stat(file)))
+  return {
+    bytes: stats.reduce((sum, { size }) => sum + size, 0),
+    modified: Math.max(...stats.map(({ mtimeMs }) => mtimeMs)),
+  }
 }
 
 /** Throws when two checkpoints do not have the same tensors; names the first difference. */
