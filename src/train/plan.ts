@@ -236,12 +236,14 @@ function isPath(targets: NonNullable<DataOptions['targets']>): boolean {
 }
 
 /** Tables of validation have the columns of the training tables. */
-function tableOptions({ model, tokenizer, textColumns, labelColumns, maxLength }: DataOptions): DataOptions {
+function tableOptions(options: DataOptions): DataOptions {
+  const { model, tokenizer, textColumns, labelColumns, inputColumns, maxLength } = options
   return {
     ...(model ? { model } : {}),
     ...(tokenizer === undefined ? {} : { tokenizer }),
     ...(textColumns ? { textColumns } : {}),
     ...(labelColumns ? { labelColumns } : {}),
+    ...(inputColumns ? { inputColumns } : {}),
     ...(maxLength === undefined ? {} : { maxLength }),
   }
 }
