@@ -1,7 +1,14 @@
 /** Carries out a plan: opens the files, streams every tensor through its sums, writes the result atomically. */
 
 import { InputError, InterruptedError, UsageError } from '../util/errors.ts'
-import { openSafetensors, writePatched, writeSafetensors, type SafetensorsContent } from '../serde/index.ts'
+import {
+  openSafetensors,
+  writePatched,
+  writeSafetensors,
+  type LateMetadata,
+  type SafetensorsContent,
+} from '../serde/index.ts'
+import { byteLengthOf } from '../tensor/dtype.ts'
 import { sizeOf } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -11,7 +18,11 @@ import { planAverage, type AveragePlan, type PlannedTensor } from './plan.ts'
 import { averageMetadata } from './provenance.ts'
 import { isAveraged } from './rounding.ts'
 import { isIndex } from './shards.ts'
-import { MeanSource, readBytes, SumSource, tailOf, type SummedTensor } from './streaming.ts'
+import { MemberDigests } from './member-digests.ts'
+import type { MemberRecord } from './members.ts'
+import { MeanSource, SumSource, tailOf } from './streaming.ts'
+import { Summer, type SummedTensor } from './summer.ts'
+import { readBytes } from './tensor-bytes.ts'
 
 export interface AverageProgress {
   /** Bytes of the output that are made, of `total`. */
@@ -22,6 +33,8 @@ export interface AverageProgress {
 }
 
 export interface RunOptions {
+  /** Threads that read and add; default: one for each core, at most eight, none for small files. */
+  readonly threads?: number
   /** `result` rounds the means; `partial` keeps the exact sums, to be merged with others. */
   readonly as?: 'result' | 'partial'
   readonly onProgress?: (progress: AverageProgress) => void
@@ -47,13 +60,15 @@ export async function runAverage(
   options: RunOptions = {},
 ): Promise<AverageReport> {
   const checkpoints: OpenMember[] = []
+  let summer: Summer | null = null
   try {
     for (const file of plan.files) {
       await checkStamp(file)
       const { path, format, tensors, partial, close } = await openCheckpoint(file.path)
       checkpoints.push({ path, format, tensors, partial, close })
     }
-    const work = new Work(plan, checkpoints, options)
+    summer = new Summer({ ...options, bytes: bytesToRead(plan), nonfinite: plan.nonfinite })
+    const work = new Work(plan, checkpoints, summer, options)
     const partial = options.as === 'partial'
     if (partial) await work.writePartial(out)
     else if (plan.output === 'onnx') await work.writeModel(out)
@@ -67,8 +82,14 @@ export async function runAverage(
       elements: averaged.reduce((sum, { dims }) => sum + sizeOf(dims), 0),
     }
   } finally {
+    await summer?.close()
     for (const checkpoint of checkpoints) await checkpoint.close()
   }
+}
+
+function bytesToRead({ files, tensors }: AveragePlan): number {
+  const averaged = tensors.filter(({ policy }) => policy === 'average')
+  return files.length * averaged.reduce((sum, { dtype, dims }) => sum + byteLengthOf(dtype, sizeOf(dims)), 0)
 }
 
 /** Merges partial averages into one: byte for byte the partial average of all their members. */
@@ -95,14 +116,18 @@ async function checkStamp({ path, bytes, modified }: FileStamp & { readonly path
 class Work {
   readonly #plan: AveragePlan
   readonly #checkpoints: readonly OpenMember[]
+  readonly #summer: Summer
   readonly #options: RunOptions
+  readonly #digests: MemberDigests
   #done = 0
   #total = 0
 
-  constructor(plan: AveragePlan, checkpoints: readonly OpenMember[], options: RunOptions) {
+  constructor(plan: AveragePlan, checkpoints: readonly OpenMember[], summer: Summer, options: RunOptions) {
     this.#plan = plan
     this.#checkpoints = checkpoints
+    this.#summer = summer
     this.#options = options
+    this.#digests = new MemberDigests(plan.files, checkpoints)
   }
 
   async writeModel(out: string): Promise<void> {
@@ -116,7 +141,7 @@ class Work {
         const place = tensor.place ?? tensor.name
         if (source) replacements.set(target.tensors.get(place)!.tensor!, this.#watched(source, tensor.name))
       }
-      await writePatched(target.model!, out, replacements, averageMetadata(this.#plan))
+      await writePatched(target.model!, out, replacements, this.#metadata(new Map()))
     } finally {
       await target.close()
     }
@@ -127,15 +152,11 @@ class Work {
       const { name, dtype, dims } = tensor
       return [name, { dtype, dims, source: this.#watched(this.#sourceOf(tensor, null)!, name) }]
     })
-    await writeSafetensors(
-      out,
-      entries,
-      new Map([...(await this.#metadata()), ...averageMetadata(this.#plan)]),
-    )
+    await writeSafetensors(out, entries, this.#metadata(await this.#givenMetadata()))
   }
 
   async writePartial(out: string): Promise<void> {
-    const { tensors, files, fingerprint } = this.#plan
+    const { tensors, fingerprint } = this.#plan
     const sums: [string, SumContent][] = []
     const last = new Map<string, Tensor>()
     for (const tensor of tensors) {
@@ -146,18 +167,25 @@ class Work {
       const given = this.#checkpoints[0]!.tensors.get(name)!
       if (isAveraged(dtype) && given.fixed === null) {
         const summed = this.#summed(tensor)
-        const pairs = this.#watched(new SumSource(summed), name)
-        sums.push([name, { dtype, dims, pairs, tail: await tailOf(summed) }])
+        const pairs = this.#watched(new SumSource(summed, this.#summer), name)
+        const tail = await tailOf(summed, this.#summer, this.#digests.listen(name))
+        sums.push([name, { dtype, dims, pairs, tail }])
       } else last.set(name, this.#given(tensor))
     }
-    await writePartial(out, { fingerprint, members: files.flatMap(file => file.members), sums, last })
+    const members = await this.#digests.records()
+    await writePartial(out, { fingerprint, members, sums, last })
   }
 
   /** New bytes for a tensor; null where the receiving file has them already. */
   #sourceOf(tensor: PlannedTensor, template: string | null): ByteSource | null {
     switch (tensor.policy) {
       case 'average':
-        return new MeanSource(this.#summed(tensor), this.#plan.count)
+        return new MeanSource(
+          this.#summed(tensor),
+          this.#plan.count,
+          this.#summer,
+          this.#digests.listen(tensor.name),
+        )
       case 'equal':
       case 'last':
         return tensor.from === template ? null : tensorSource(tensor.name, this.#given(tensor))
@@ -183,8 +211,20 @@ class Work {
     return this.#checkpoints.find(({ path }) => path === from)!.tensors.get(name)!.tensor!
   }
 
+  /** What the output says about how it was made, after `given`; the members' hashes are known when all is read. */
+  #metadata(given: ReadonlyMap<string, string>): LateMetadata {
+    const entries = (members: readonly MemberRecord[]) =>
+      new Map([...given, ...averageMetadata(this.#plan, members)])
+    const members = this.#plan.files.flatMap(file => file.members)
+    const unknown = '0'.repeat(64)
+    return {
+      provisional: entries(members.map(member => ({ ...member, digest: member.digest ?? unknown }))),
+      settle: async () => entries(await this.#digests.records()),
+    }
+  }
+
   /** What the first safetensors file says about itself (such as `format: pt`), without our own entries. */
-  async #metadata(): Promise<Map<string, string>> {
+  async #givenMetadata(): Promise<Map<string, string>> {
     const first = this.#checkpoints.find(({ format, path }) => format === 'safetensors' && !isIndex(path))
     if (!first) return new Map()
     const file = await openSafetensors(first.path)
@@ -196,18 +236,34 @@ class Work {
   #watched(source: ByteSource, tensor: string): ByteSource {
     const { onProgress, signal } = this.#options
     this.#total += source.byteLength
+    const heed = () => {
+      if (signal?.aborted) throw new InterruptedError('average: interrupted; nothing was written')
+    }
+    const count = async (length: number) => {
+      // A writer that compares sources reads some of them more often.
+      this.#done = Math.min(this.#done + length, this.#total)
+      onProgress?.({ done: this.#done, total: this.#total, tensor })
+      if (this.#done === this.#total) for (const file of this.#plan.files) await checkStamp(file)
+    }
+    const { pieces } = source
     return {
       name: source.name,
       byteLength: source.byteLength,
       read: async (offset, length) => {
-        if (signal?.aborted) throw new InterruptedError('average: interrupted; nothing was written')
+        heed()
         const bytes = await source.read(offset, length)
-        // A writer that compares sources reads some of them more often.
-        this.#done = Math.min(this.#done + length, this.#total)
-        onProgress?.({ done: this.#done, total: this.#total, tensor })
-        if (this.#done === this.#total) for (const file of this.#plan.files) await checkStamp(file)
+        await count(length)
         return bytes
       },
+      ...(pieces && {
+        async *pieces() {
+          for await (const piece of pieces.call(source)) {
+            heed()
+            await count(piece.byteLength)
+            yield piece
+          }
+        },
+      }),
       close: () => source.close(),
     }
   }

@@ -1,34 +1,52 @@
 /**
- * The sums of a block in the memory of a WebAssembly module, which adds elements to them four at a time. Only what it
- * cannot add exactly comes back (kernels.ts has the contract), so that sums and means are those of the plain kernels.
+ * The memory of the WebAssembly kernels: the sums of a block, the elements of a group of members, and means. What a kernel
+ * cannot do exactly comes back as a list of indices, so that sums and means are those of the plain kernels.
  */
 
-import { widen16, type Spill } from './kernels.ts'
 import { KERNELS } from './generated/kernels.js'
+import { FORMATS } from './rounding.ts'
 
-/** Elements whose additions are written in WebAssembly. */
-export type VectorDType = 'float32' | 'float16' | 'bfloat16'
+/** Elements that are added up in groups of members. */
+export type GroupDType = 'float32' | 'float16' | 'bfloat16'
 
-type Add = (high: number, x: number, count: number, weight: number, spills: number) => number
-
-const ENTRIES: Readonly<Record<VectorDType, string>> = {
-  float32: 'addFloat32',
-  float16: 'addFloat16',
-  bfloat16: 'addBfloat16',
+export function isGroupDType(dtype: string): dtype is GroupDType {
+  return dtype in SUMS
 }
 
-/** Elements are read in groups of four: so far behind the last one. */
+/** Bytes of a member's elements in a block: with the sums they stay in a core's second-level cache. */
+export const BLOCK_BYTES = 1 << 17
+/** Members that are added up at a time. */
+export const GROUP = 16
+/** Elements of the largest block. */
+const SIZE = BLOCK_BYTES / 2
+
+/** Vectors are read and written up to so far behind the last element. */
 const MARGIN = 16
 const PAGE = 65536
+/** A sum of one element is exact. */
+const NO_LIMIT = 255
+
+type Kernel = (...pointersAndNumbers: number[]) => number
+
+interface Exports {
+  readonly sumFloat32: Kernel
+  readonly sumFloat16: Kernel
+  readonly sumBfloat16: Kernel
+  readonly addFloat64: Kernel
+  readonly meanFloat32: Kernel
+  readonly meanFloat16: Kernel
+  readonly meanBfloat16: Kernel
+  readonly xxh64: (x: number, length: number) => bigint
+}
+
+const SUMS = { float32: 'sumFloat32', float16: 'sumFloat16', bfloat16: 'sumBfloat16' } as const
+const MEANS = { float32: 'meanFloat32', float16: 'meanFloat16', bfloat16: 'meanBfloat16' } as const
 
 /** What is used of WebAssembly, which the language's own library does not declare. */
 interface Engine {
   readonly Module: new (bytes: Uint8Array) => object
   readonly Memory: new (size: { initial: number }) => { readonly buffer: ArrayBuffer }
-  readonly Instance: new (
-    module: object,
-    imports: { readonly env: object },
-  ) => { readonly exports: Readonly<Record<string, Add>> }
+  readonly Instance: new (module: object, imports: { readonly env: object }) => { readonly exports: Exports }
 }
 
 interface Compiled {
@@ -38,63 +56,100 @@ interface Compiled {
 
 let compiled: Compiled | null | undefined
 
-/** The module; null where WebAssembly or its vector instructions are missing. */
-function kernels(): Compiled | null {
-  if (compiled === undefined) compiled = compile()
-  return compiled
-}
-
 function compile(): Compiled | null {
-  const { WebAssembly: engine } = globalThis as { WebAssembly?: unknown } as { WebAssembly?: Engine }
+  const engine = (globalThis as unknown as { WebAssembly?: Engine }).WebAssembly
   if (!engine) return null
   try {
     const bytes = Uint8Array.from(atob(KERNELS), letter => letter.charCodeAt(0))
     return { engine, module: new engine.Module(bytes) }
   } catch {
+    // An engine without vector instructions.
     return null
   }
 }
 
 export class BlockMemory {
-  /** The sums, for `size` elements. */
+  /** Sums: one float64, or the two of a pair, for each element. */
   readonly high: Float64Array
-  readonly #x: Uint8Array
+  readonly low: Float64Array
+  /** For each member of a group its elements, to be filled by the caller. */
+  readonly members: readonly Uint8Array[]
+  readonly #out: Uint8Array
+  readonly #weights: Float64Array
   readonly #spills: Int32Array
-  readonly #exports: Readonly<Record<string, Add>>
+  readonly #exports: Exports
 
-  private constructor({ engine, module }: Compiled, size: number) {
-    const [highBytes, xBytes] = [8 * size + 2 * MARGIN, 4 * size + MARGIN]
-    const bytes = highBytes + xBytes + 4 * size + MARGIN
-    const memory = new engine.Memory({ initial: Math.ceil(bytes / PAGE) })
-    const { exports } = new engine.Instance(module, { env: { memory } })
-    this.high = new Float64Array(memory.buffer, 0, size)
-    this.#x = new Uint8Array(memory.buffer, highBytes, xBytes)
-    this.#spills = new Int32Array(memory.buffer, highBytes + xBytes, size)
-    this.#exports = exports
+  private constructor({ engine, module }: Compiled) {
+    let end = 0
+    const place = (bytes: number) => {
+      const start = end
+      end += Math.ceil((bytes + MARGIN) / 16) * 16
+      return start
+    }
+    const [high, low, out, spills] = [place(8 * SIZE), place(8 * SIZE), place(8 * SIZE), place(4 * SIZE)]
+    const [members, weights] = [place(GROUP * BLOCK_BYTES), place(8 * GROUP)]
+    const memory = new engine.Memory({ initial: Math.ceil(end / PAGE) })
+    const { buffer } = memory
+    this.high = new Float64Array(buffer, high, SIZE)
+    this.low = new Float64Array(buffer, low, SIZE)
+    this.#out = new Uint8Array(buffer, out, 8 * SIZE)
+    this.#spills = new Int32Array(buffer, spills, SIZE)
+    this.#weights = new Float64Array(buffer, weights, GROUP)
+    this.members = Array.from(
+      { length: GROUP },
+      (_, k) => new Uint8Array(buffer, members + k * BLOCK_BYTES, BLOCK_BYTES),
+    )
+    this.#exports = new engine.Instance(module, { env: { memory } }).exports
   }
 
-  /** Memory for a block; null where only the plain kernels run. */
-  static create(size: number): BlockMemory | null {
-    const found = kernels()
-    return found && new BlockMemory(found, size)
+  /** Null where only the plain kernels run. */
+  static create(): BlockMemory | null {
+    if (compiled === undefined) compiled = compile()
+    return compiled && new BlockMemory(compiled)
   }
 
-  /** high[i] += weight · x[i]; what is not exact goes to `spill`, as from the kernels of kernels.ts. */
-  add(dtype: VectorDType, x: Float32Array | Uint16Array, weight: number, spill: Spill): void {
-    this.#x.set(new Uint8Array(x.buffer, x.byteOffset, x.byteLength))
-    const spilled = this.#exports[ENTRIES[dtype]]!(
+  /**
+   * high[i] += weights[0] · members[0][i] + weights[1] · members[1][i] + ... for i below `count`. Gives the indices of
+   * those elements that were not added because the sum may not be one float64; valid until the next call.
+   */
+  addGroup(dtype: GroupDType, count: number, weights: readonly number[]): Int32Array {
+    const total = weights.reduce((sum, weight) => sum + weight, 0)
+    const limit = 53 - FORMATS[dtype].precision - Math.ceil(Math.log2(total))
+    const equal = weights.every(weight => weight === 1)
+    this.#weights.set(weights)
+    const spilled = this.#exports[SUMS[dtype]](
       this.high.byteOffset,
-      this.#x.byteOffset,
-      x.length,
-      weight,
+      this.members[0]!.byteOffset,
+      BLOCK_BYTES,
+      weights.length,
+      count,
+      equal ? 0 : this.#weights.byteOffset,
+      weights.length === 1 ? NO_LIMIT : limit,
       this.#spills.byteOffset,
     )
-    const one = new Float32Array(1)
-    for (let k = 0; k < spilled; k++) {
-      const i = this.#spills[k]!
-      if (x instanceof Float32Array) one[0] = x[i]!
-      else widen16(dtype as 'float16' | 'bfloat16', x.subarray(i, i + 1), one)
-      spill(i, one[0]! * weight)
-    }
+    return this.#spills.subarray(0, spilled)
+  }
+
+  /** high[i] + low[i] += members[0][i], float64 elements; gives what `addGroup` does. */
+  addFloat64(count: number): Int32Array {
+    const spilled = this.#exports.addFloat64(
+      this.high.byteOffset,
+      this.low.byteOffset,
+      this.members[0]!.byteOffset,
+      count,
+      this.#spills.byteOffset,
+    )
+    return this.#spills.subarray(0, spilled)
+  }
+
+  /** Means of sums that are one float64 each, in packed form; valid until the next call. */
+  mean(dtype: GroupDType, count: number, total: number): Uint8Array {
+    this.#exports[MEANS[dtype]](this.high.byteOffset, total, this.#out.byteOffset, count)
+    return this.#out.subarray(0, (count * (dtype === 'float32' ? 32 : 16)) / 8)
+  }
+
+  /** XXH64 of `length` bytes of a member. */
+  hash(member: number, start: number, length: number): bigint {
+    return this.#exports.xxh64(this.members[member]!.byteOffset + start, length)
   }
 }

@@ -2,11 +2,10 @@
 
 import { checkRange, type ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { readBytes } from './streaming.ts'
+import { readBytes } from './tensor-bytes.ts'
+import type { Elements } from './elements.ts'
 import { BLOCK, SumBlock, UnsummableValue, type Tail } from './sum-block.ts'
 import type { AveragedDType } from './rounding.ts'
-
-type Elements = Float32Array | Float64Array | Uint16Array
 
 const PAIR_BYTES = 16
 

@@ -143,7 +143,7 @@ class Describer {
     const weight = this.#weights.get(tensor)
     if (weight && (weight.fixed === null || isCounter(weight.name))) return type
     const short = tensor.size <= SHORT && tensor.dtype !== 'string'
-    const elements = short ? toHex(await tensor.bytes()) : `sha256 ${await tensorDigest(tensor)}`
+    const elements = short ? toHex(await tensor.bytes()) : `digest ${await tensorDigest(tensor)}`
     return `${type} ${short ? elementText(await tensor.load(), elements) : elements}`
   }
 

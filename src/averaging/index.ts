@@ -37,7 +37,8 @@ export {
   type VectorSegment,
 } from './running-average.ts'
 export { SnapshotAverage } from './snapshot-average.ts'
-export { MeanSource, type Summand, type SummedTensor } from './streaming.ts'
+export { MeanSource } from './streaming.ts'
+export { Summer, type Summand, type SummedTensor } from './summer.ts'
 export { SumBlock } from './sum-block.ts'
 export { wholeWeights } from './weights.ts'
 export { listCheckpoints } from './checkpoint-list.ts'

@@ -7,6 +7,8 @@
  * the difference with the larger operand is exact. NaN and infinity fail one of the two, so they reach the callback.
  */
 
+import { encodeFloat8, float8Values, type Float8DType } from '../tensor/float8.ts'
+import type { Elements } from './elements.ts'
 import { FORMATS, type AveragedDType } from './rounding.ts'
 
 /** Called with the index and the value that could not be added exactly. */
@@ -159,34 +161,20 @@ function halfSpacing(upperWord: number): number {
   return double[0]!
 }
 
-/** Elements of a 16-bit format as float32, exactly. */
-export function widen16(dtype: 'float16' | 'bfloat16', x: Uint16Array, out: Float32Array): void {
-  if (dtype === 'bfloat16') {
-    const words = new Uint32Array(out.buffer, out.byteOffset, out.length)
-    for (let i = 0; i < x.length; i++) words[i] = x[i]! << 16
-  } else {
-    const table = float16Table()
-    for (let i = 0; i < x.length; i++) out[i] = table[x[i]!]!
-  }
-}
-
-let table16: Float32Array | null = null
-
-function float16Table(): Float32Array {
-  return (table16 ??= Float32Array.from({ length: 65536 }, (_, code) => {
-    const fraction = code & 0x3ff
-    const exponent = (code >> 10) & 0x1f
-    const sign = code & 0x8000 ? -1 : 1
-    if (exponent === 31) return fraction ? NaN : sign * Infinity
-    return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24)
-  }))
+/** Means as the codes of an 8-bit format: rare enough to be rounded one by one. */
+export function mean8(dtype: Float8DType, out: Uint8Array, careful: (index: number) => number): void {
+  for (let i = 0; i < out.length; i++) out[i] = encodeFloat8(dtype, careful(i))
 }
 
 /** The index of the first element that has no place in a mean, or -1. */
-export function findUnsummable(dtype: AveragedDType, x: Float32Array | Float64Array | Uint16Array): number {
+export function findUnsummable(dtype: AveragedDType, x: Elements): number {
   if (x instanceof Uint16Array) {
     const exponent = dtype === 'float16' ? 0x7c00 : 0x7f80
     return x.findIndex(code => (code & exponent) === exponent)
+  }
+  if (x instanceof Uint8Array) {
+    const values = float8Values(dtype as Float8DType)
+    return x.findIndex(code => !Number.isFinite(values[code]!))
   }
   const limit = x instanceof Float64Array ? MAX_FLOAT64 : Infinity
   for (let i = 0; i < x.length; i++) if (!(Math.abs(x[i]!) < limit)) return i

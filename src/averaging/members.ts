@@ -9,16 +9,19 @@ export interface MemberRecord {
   /** A file name or a step; for people. */
   readonly name: string
   /** The hash of its weights (digest.ts). */
-  readonly sha256: string
+  readonly digest: string
   /** How often it counts; 1 in a plain mean. */
   readonly weight: number
   /** Its step in the run, or the number in its file name; the greatest one gives tensors of policy `last`. */
   readonly ordinal: number
 }
 
+/** A member before it is read: its hash comes with reading, but for those in partial averages. */
+export type PlannedMember = Omit<MemberRecord, 'digest'> & { readonly digest: string | null }
+
 /** Members sorted by hash: the same set gives the same record, whatever the order of merging. */
 export function sortMembers(members: readonly MemberRecord[]): MemberRecord[] {
-  return [...members].sort((a, b) => (a.sha256 < b.sha256 ? -1 : a.sha256 > b.sha256 ? 1 : 0))
+  return [...members].sort((a, b) => (a.digest < b.digest ? -1 : a.digest > b.digest ? 1 : 0))
 }
 
 /** The ordinal of a file: the last number in its name (`epoch-7.onnx`), which no order of listing changes; 0 without one. */
@@ -30,16 +33,16 @@ export function ordinalOf(path: string): number {
 /** Whether a member comes after another one: by ordinal, then by name, then by hash. */
 export function isLater(a: MemberRecord, b: MemberRecord): boolean {
   if (a.ordinal !== b.ordinal) return a.ordinal > b.ordinal
-  return a.name === b.name ? a.sha256 > b.sha256 : a.name > b.name
+  return a.name === b.name ? a.digest > b.digest : a.name > b.name
 }
 
 /** The member that gives tensors of policy `last`. */
-export function lastMember(members: readonly MemberRecord[]): MemberRecord {
+export function lastMember<Member extends MemberRecord>(members: readonly Member[]): Member {
   if (members.length === 0) throw new UsageError('average: it has no members')
   return members.reduce((last, member) => (isLater(member, last) ? member : last))
 }
 
-export function totalWeight(members: readonly MemberRecord[]): number {
+export function totalWeight(members: readonly Pick<MemberRecord, 'weight'>[]): number {
   const total = members.reduce((sum, member) => sum + member.weight, 0)
   if (total > MAX_TOTAL_WEIGHT) {
     throw new UsageError(`average: the weights of all members sum up to ${total}, expected at most 2^28`)
@@ -48,10 +51,10 @@ export function totalWeight(members: readonly MemberRecord[]): number {
 }
 
 /** Refuses a checkpoint that would count twice; `other` is the one with the same hash, if there is one. */
-export function refuseTwice(other: string | undefined, { sha256 }: MemberRecord, where: string): void {
+export function refuseTwice(other: string | undefined, digest: string, where: string): void {
   if (other === undefined) return
   throw new InputError(
-    `average: ${where} has the same weights as ${other} (sha256 ${sha256.slice(0, 12)}...)`,
+    `average: ${where} has the same weights as ${other} (digest ${digest.slice(0, 12)}...)`,
     {
       cure: 'leave one of them out, or give it a greater weight if it is to count more than once',
     },

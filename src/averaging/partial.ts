@@ -5,7 +5,7 @@
  * - `sum/<tensor>`: float64 [...dims, 2], the canonical pair of each element's sum (expansion.ts);
  * - `tail_index/<tensor>`, `tail_value/<tensor>`: components that pairs cannot hold, by element; only where there are any;
  * - `last/<tensor>`: a tensor that is not averaged, from the member of the greatest ordinal;
- * - metadata `swa_onnx.partial` "1", `.fingerprint`, `.count` (sum of weights), `.members` and `.dtypes` (JSON).
+ * - metadata `swa_onnx.partial` "2", `.fingerprint`, `.count` (sum of weights), `.members` and `.dtypes` (JSON).
  *
  * The bytes depend on the set of members alone, not on the order or grouping in which they were added.
  */
@@ -26,6 +26,7 @@ import { isAveraged, type AveragedDType } from './rounding.ts'
 import type { Tail } from './sum-block.ts'
 
 export const PARTIAL_KEY = 'swa_onnx.partial'
+const FORMAT = '2'
 const KEYS = {
   count: 'swa_onnx.count',
   fingerprint: 'swa_onnx.fingerprint',
@@ -79,11 +80,11 @@ export async function writePartial(path: string, content: PartialContent): Promi
     entries.push([`tail_value/${name}`, Tensor.of('float64', [length], Float64Array.from(tail.values))])
   }
   for (const [name, tensor] of content.last) entries.push([`last/${name}`, tensor])
-  const members = sortMembers(content.members).map(({ name, sha256, weight, ordinal }) => ({
-    ...{ name, sha256, weight, ordinal },
+  const members = sortMembers(content.members).map(({ name, digest, weight, ordinal }) => ({
+    ...{ name, digest, weight, ordinal },
   }))
   const metadata = new Map([
-    [PARTIAL_KEY, '1'],
+    [PARTIAL_KEY, FORMAT],
     [KEYS.count, String(totalWeight(members))],
     [KEYS.members, JSON.stringify(members)],
     [KEYS.dtypes, JSON.stringify(Object.fromEntries(dtypes.sort(([a], [b]) => (a < b ? -1 : 1))))],
@@ -106,9 +107,9 @@ export async function openPartial(path: string): Promise<Partial> {
 /** The partial in a safetensors file; `isPartial` tells whether there is one. */
 export async function readPartial(path: string, file: Safetensors): Promise<Partial> {
   const version = file.metadata.get(PARTIAL_KEY)
-  if (version !== '1') {
+  if (version !== FORMAT) {
     throw new InputError(
-      `${path}: expected a partial average of format 1, found ${version === undefined ? 'another safetensors file' : `format ${version}`}`,
+      `${path}: expected a partial average of format ${FORMAT}, found ${version === undefined ? 'another safetensors file' : `format ${version}`}`,
     )
   }
   const dtypes = readDtypes(path, file)
@@ -171,18 +172,18 @@ function readMembers(path: string, file: Safetensors): MemberRecord[] {
   const seen = new Set<string>()
   if (!Array.isArray(json) || json.length === 0) throw damaged(path, 'it has no members')
   const members = json.map((value: unknown) => {
-    const { name, sha256, weight, ordinal } = (value ?? {}) as Record<string, unknown>
+    const { name, digest, weight, ordinal } = (value ?? {}) as Record<string, unknown>
     const valid =
       typeof name === 'string' &&
-      typeof sha256 === 'string' &&
-      /^[0-9a-f]{64}$/.test(sha256) &&
-      !seen.has(sha256) &&
+      typeof digest === 'string' &&
+      /^[0-9a-f]{64}$/.test(digest) &&
+      !seen.has(digest) &&
       Number.isSafeInteger(weight) &&
       (weight as number) > 0 &&
       Number.isFinite(ordinal)
     if (!valid) throw damaged(path, `its member ${JSON.stringify(value)} is not valid`)
-    seen.add(sha256)
-    return { name, sha256, weight: weight as number, ordinal: ordinal as number }
+    seen.add(digest)
+    return { name, digest, weight: weight as number, ordinal: ordinal as number }
   })
   const [expected, count] = [String(totalWeight(members)), file.metadata.get(KEYS.count)]
   if (count !== expected) throw damaged(path, `its members count ${expected}, its sums ${count ?? 'nothing'}`)

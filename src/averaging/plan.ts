@@ -14,11 +14,11 @@ import {
   type CheckpointTensor,
   type FileStamp,
 } from './checkpoint.ts'
-import { memberDigest, tensorDigest } from './digest.ts'
+import { lastFile, lookAt, refuseDuplicates, type Seen } from './duplicates.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { describeModel, isCounter } from './graph-description.ts'
 import { matchGraphs, type DescribedFile } from './match.ts'
-import { lastMember, ordinalOf, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
+import { ordinalOf, totalWeight, type PlannedMember } from './members.ts'
 import { findRenaming, rename } from './renaming.ts'
 import { isAveraged } from './rounding.ts'
 import { wholeWeights } from './weights.ts'
@@ -30,6 +30,8 @@ export interface AverageOptions {
   readonly into?: string
   /** Tensors that are not floats: `equal` refuses different ones (counters excepted), `last` takes the last member's. */
   readonly integers?: 'equal' | 'last'
+  /** NaN, and infinities that not all members have at one place: refused, or taken into the result. */
+  readonly nonfinite?: 'refuse' | 'allow'
 }
 
 export interface PlannedFile extends FileStamp {
@@ -37,7 +39,7 @@ export interface PlannedFile extends FileStamp {
   readonly format: CheckpointFormat
   /** Factor of each element; 1 for a partial, whose sums hold the weights already. */
   readonly weight: number
-  readonly members: readonly MemberRecord[]
+  readonly members: readonly PlannedMember[]
 }
 
 export type TensorPolicy =
@@ -72,18 +74,12 @@ export interface AveragePlan {
   readonly method: 'mean' | 'weighted mean'
   /** Sum of the members' weights. */
   readonly count: number
+  readonly nonfinite: 'refuse' | 'allow'
   readonly files: readonly PlannedFile[]
   readonly tensors: readonly PlannedTensor[]
 }
 
-/** What is kept of a file between looking at it and the next one. */
-interface Seen {
-  readonly file: PlannedFile
-  readonly digests: ReadonlyMap<string, string>
-  readonly fingerprint: string | null
-}
-
-/** Looks at every file once (compares graphs, hashes weights), one file open at a time beside the first. */
+/** Looks at every file once (compares graphs and what is not averaged), one file open at a time beside the first. */
 export async function planAverage(
   paths: readonly string[],
   options: AverageOptions = {},
@@ -97,7 +93,6 @@ export async function planAverage(
   const first = await openCheckpoint(firstPath)
   try {
     const seen: Seen[] = []
-    const hashes = new Map<string, string>()
     let described: DescribedFile | null = null
     for (const [i, path] of paths.entries()) {
       const checkpoint = i === 0 ? first : await openCheckpoint(path)
@@ -106,16 +101,12 @@ export async function planAverage(
         if (described && description) matchGraphs(described, description)
         if (i > 0) matchTensors(first, checkpoint)
         described ??= description
-        const member = await look(checkpoint, weights[i]!, description)
-        for (const record of member.file.members) {
-          refuseTwice(hashes.get(record.sha256), record, path)
-          hashes.set(record.sha256, record.name === basename(path) ? path : `${record.name} in ${path}`)
-        }
-        seen.push(member)
+        seen.push(await look(checkpoint, weights[i]!, description))
       } finally {
         if (i > 0) await checkpoint.close()
       }
     }
+    await refuseDuplicates(seen)
     return await assemble(first, seen, options)
   } finally {
     await first.close()
@@ -133,23 +124,19 @@ async function look(
   weight: number,
   description: DescribedFile | null,
 ): Promise<Seen> {
-  const { path, format, tensors, partial } = checkpoint
+  const { path, format, partial } = checkpoint
   const stamp = await stampOf(path)
-  const digests = new Map<string, string>()
-  for (const [name, { tensor }] of tensors) if (tensor) digests.set(name, await tensorDigest(tensor))
+  const prints = await lookAt(checkpoint)
   if (partial) {
     if (weight !== 1) {
       throw new UsageError(`average: ${path} is a partial average, whose members have their weights already`)
     }
     const file = { path, format, weight, members: partial.members, ...stamp }
-    return { file, digests, fingerprint: partial.fingerprint }
+    return { file, ...prints, fingerprint: partial.fingerprint }
   }
-  const sha256 = memberDigest(
-    [...tensors].map(([name, { dtype, dims }]) => ({ name, dtype, dims, sha256: digests.get(name)! })),
-  )
-  const members = [{ name: basename(path), sha256, weight, ordinal: ordinalOf(path) }]
+  const members = [{ name: basename(path), digest: null, weight, ordinal: ordinalOf(path) }]
   const fingerprint = description ? fingerprintOf(description.facts) : null
-  return { file: { path, format, weight, members, ...stamp }, digests, fingerprint }
+  return { file: { path, format, weight, members, ...stamp }, ...prints, fingerprint }
 }
 
 async function assemble(
@@ -161,11 +148,13 @@ async function assemble(
   const members = files.flatMap(file => file.members)
   const count = totalWeight(members)
   const fingerprint = commonFingerprint(seen)
-  const tensors = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, options))
+  const last = await lastFile(seen)
+  const tensors = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, last, options))
   const plan = {
     fingerprint,
     method: members.every(({ weight }) => weight === members[0]!.weight) ? 'mean' : 'weighted mean',
     count,
+    nonfinite: options.nonfinite ?? 'refuse',
     files,
   } as const
   const templatePath = options.into ?? files.find(({ format }) => format === 'onnx')?.path
@@ -207,22 +196,21 @@ function planTensor(
   name: string,
   { dtype, dims, fixed }: CheckpointTensor,
   seen: readonly Seen[],
+  last: string,
   { integers = 'equal' }: AverageOptions,
 ): PlannedTensor {
+  const tensor = { name, dtype, dims }
+  if (isAveraged(dtype) && fixed === null) return { ...tensor, policy: 'average', reason: `${dtype} weights` }
   const digests = seen.map(member => member.digests.get(name))
   const [reference] = digests
   const differing = seen.find((_, i) => digests[i] !== reference)
   const from = seen[0]!.file.path
-  const tensor = { name, dtype, dims }
   if (reference !== undefined && !differing) {
     return { ...tensor, policy: 'equal', reason: fixed ?? 'the same in all files', from }
   }
-  if (isAveraged(dtype) && fixed === null) return { ...tensor, policy: 'average', reason: `${dtype} weights` }
   if (isCounter(name) || (integers === 'last' && !isAveraged(dtype))) {
-    const last = lastMember(seen.flatMap(({ file }) => file.members))
-    const path = seen.find(({ file }) => file.members.includes(last))!.file.path
     const reason = isCounter(name) ? 'counter' : `elements are ${dtype}`
-    return { ...tensor, policy: 'last', reason: `${reason}, not averaged`, from: path }
+    return { ...tensor, policy: 'last', reason: `${reason}, not averaged`, from: last }
   }
   const why = fixed ?? `elements are ${dtype}`
   const message = `average: tensor "${name}" ${dtype}${formatShape(dims)} is not averaged (${why}): expected the same in all files, found other values in ${differing!.file.path} than in ${from}`

@@ -11,13 +11,14 @@
 import { invariant } from '../util/errors.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { roundHalfEven } from '../tensor/dtype.ts'
+import type { Float8DType } from '../tensor/float8.ts'
 import { roundedQuotient } from './rational.ts'
 
 /** Weights of all members together may not exceed this, so that m · total and weight · element stay exact. */
 export const MAX_TOTAL_WEIGHT = 2 ** 28
 
 /** Dtypes that are averaged. */
-export type AveragedDType = 'float32' | 'float16' | 'bfloat16' | 'float64'
+export type AveragedDType = 'float32' | 'float16' | 'bfloat16' | 'float64' | Float8DType
 
 export interface FloatFormat {
   /** Significant bits, the hidden one included. */
@@ -31,6 +32,10 @@ export const FORMATS: Readonly<Record<AveragedDType, FloatFormat>> = {
   float16: { precision: 11, minimum: -24 },
   bfloat16: { precision: 8, minimum: -133 },
   float64: { precision: 53, minimum: -1074 },
+  float8e4m3fn: { precision: 4, minimum: -9 },
+  float8e4m3fnuz: { precision: 4, minimum: -10 },
+  float8e5m2: { precision: 3, minimum: -16 },
+  float8e5m2fnuz: { precision: 3, minimum: -17 },
 }
 
 export function isAveraged(dtype: DType): dtype is AveragedDType {

@@ -55,7 +55,7 @@ export class RunningAverage extends SnapshotAverage {
       await this.sumsOf(name, dtype, dims).addSums(pairs, tail)
     }
     for (const [name, tensor] of last) this.last.set(name, await tensor.load())
-    for (const member of members) this.byHash.set(member.sha256, member)
+    for (const member of members) this.byHash.set(member.digest, member)
     this.newest = lastMember(members)
   }
 }

@@ -4,8 +4,8 @@ import { InputError, UsageError } from '../util/errors.ts'
 import { DTYPES } from '../tensor/dtype.ts'
 import { formatShape, sameShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { createHash } from 'node:crypto'
-import { memberDigest } from './digest.ts'
+import { bytesDigest, memberDigest } from './digest.ts'
+import { viewOf, type Elements } from './elements.ts'
 import { ExactVector } from './exact-vector.ts'
 import { findUnsummable } from './kernels.ts'
 import { isLater, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
@@ -71,19 +71,18 @@ export class SnapshotAverage {
     member: { readonly name: string; readonly ordinal: number; readonly weight?: number },
   ): MemberRecord {
     const tensors = this.#tensorsOf(snapshot)
-    const sha256 = memberDigest(
-      [...tensors].map(([name, tensor]) => {
-        const hash = createHash('sha256').update(tensor.data as Uint8Array)
-        return { name, dtype: tensor.dtype, dims: tensor.dims, sha256: hash.digest('hex') }
+    const digest = memberDigest(
+      [...tensors].map(([name, { dtype, dims, data }]) => {
+        return { name, dtype, dims, digest: bytesDigest(data as Uint8Array) }
       }),
     )
-    const record = { name: member.name, sha256, weight: member.weight ?? 1, ordinal: member.ordinal }
+    const record = { name: member.name, digest, weight: member.weight ?? 1, ordinal: member.ordinal }
     if (!Number.isSafeInteger(record.weight) || record.weight < 1) {
       throw new UsageError(
         `average: snapshot ${record.name}: expected a whole weight, found ${record.weight}`,
       )
     }
-    refuseTwice(this.byHash.get(sha256)?.name, record, record.name)
+    refuseTwice(this.byHash.get(digest)?.name, digest, record.name)
     totalWeight([...this.byHash.values(), record])
     for (const [name, tensor] of tensors) checkFinite(record.name, name, tensor)
 
@@ -94,7 +93,7 @@ export class SnapshotAverage {
       else if (newest) this.last.set(name, tensor)
     }
     if (newest) this.newest = record
-    this.byHash.set(sha256, record)
+    this.byHash.set(digest, record)
     return record
   }
 
@@ -117,12 +116,7 @@ export class SnapshotAverage {
     return { theta, buffers }
   }
 
-  #meanOf(
-    name: string,
-    dtype: AveragedDType,
-    total: number,
-    out: Float32Array | Float64Array | Uint16Array,
-  ): void {
+  #meanOf(name: string, dtype: AveragedDType, total: number, out: Elements): void {
     const { sums, dims } = this.averaged.get(name)!
     const narrow = this.options.narrow?.get(name)
     if (narrow === undefined || dtype !== 'float32') {
@@ -178,8 +172,8 @@ export class SnapshotAverage {
   }
 }
 
-function elementsOf(tensor: Tensor): Float32Array | Float64Array | Uint16Array {
-  return tensor.view() as Float32Array | Float64Array | Uint16Array
+function elementsOf({ dtype, data }: Tensor): Elements {
+  return viewOf(dtype as AveragedDType, data as Uint8Array)
 }
 
 function checkFinite(member: string, name: string, tensor: Tensor): void {

@@ -1,161 +1,138 @@
 /**
- * Means and sums of one tensor over many members, computed when their bytes are asked for. Memory is bounded by one block
- * of sums and a few reads ahead, whatever the size of the tensor and the number of members.
+ * Means and sums of one tensor over many members, made when their bytes are asked for. Memory is bounded by a few ranges,
+ * whatever the size of the tensor and the number of members.
  */
 
-import { InputError, invariant } from '../util/errors.ts'
-import { DTYPES } from '../tensor/dtype.ts'
-import { formatShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.ts'
+import { sizeOf } from '../tensor/shape.ts'
 import { checkRange, type ByteSource } from '../tensor/source.ts'
-import { Tensor } from '../tensor/tensor.ts'
-import { BlockMemory } from './block-memory.ts'
-import { BLOCK, SumBlock, UnsummableValue, type Tail } from './sum-block.ts'
-import type { AveragedDType } from './rounding.ts'
+import { widthOf, type Finish, type RangeResult } from './range-sum.ts'
+import type { Tail } from './sum-block.ts'
+import { Summer, type SummedTensor } from './summer.ts'
 
-/** What one member adds to the sums of a tensor. */
-export type Summand =
-  /** weight · element. */
-  | {
-      readonly kind: 'elements'
-      /** The file, for messages. */
-      readonly member: string
-      readonly tensor: Tensor
-      readonly weight: number
-    }
-  /** Sums of other members (partial.ts): pairs of float64, and a tail in the order of its indices. */
-  | { readonly kind: 'sums'; readonly member: string; readonly pairs: Tensor; readonly tail: Tail }
+/** Told of a tensor's pieces in their order: their hashes in the first summand of elements, in the second, and so on. */
+export type Hashed = (hashes: BigUint64Array) => void
 
-/** A tensor to be averaged. */
-export interface SummedTensor {
-  readonly name: string
-  readonly dtype: AveragedDType
-  readonly dims: Shape
-  readonly summands: readonly Summand[]
-}
+const PAIR_BYTES = 16
 
-/** Reads under way at once: as many as the I/O threads that Node has by default. */
-const READS_AHEAD = 4
-
-/** The mean of a tensor, in its own dtype, as a source of packed bytes. */
-export class MeanSource implements ByteSource {
+/** Bytes made of the sums of a tensor, `width` for each element. */
+abstract class Summed implements ByteSource {
   readonly name: string
   readonly byteLength: number
   readonly #tensor: SummedTensor
-  readonly #total: number
+  readonly #summer: Summer
+  readonly #width: number
+  readonly #hashed: Hashed | undefined
 
-  /** `total`: the weights of all members together. */
-  constructor(tensor: SummedTensor, total: number) {
-    this.name = `mean of tensor "${tensor.name}"`
-    this.byteLength = (sizeOf(tensor.dims) * DTYPES[tensor.dtype].bits) / 8
+  constructor(name: string, tensor: SummedTensor, summer: Summer, width: number, hashed?: Hashed) {
+    this.name = name
+    this.byteLength = sizeOf(tensor.dims) * width
     this.#tensor = tensor
-    this.#total = total
+    this.#summer = summer
+    this.#width = width
+    this.#hashed = hashed
   }
+
+  protected abstract finish(out: ArrayBuffer): Finish
 
   async read(offset: number, length: number): Promise<Uint8Array> {
     checkRange(this, offset, length)
-    const { dtype } = this.#tensor
-    const width = DTYPES[dtype].bits / 8
+    const width = this.#width
     const first = Math.floor(offset / width)
     const end = Math.ceil((offset + length) / width)
     const bytes = new Uint8Array((end - first) * width)
-    for await (const { block, start, count } of sumBlocks(this.#tensor, first, end)) {
-      const target = bytes.subarray((start - first) * width, (start - first + count) * width)
-      block.mean(dtype, this.#total, viewOf(dtype, target))
+    for await (const { start, count, result } of this.#ranges(first, end, false)) {
+      bytes.set(new Uint8Array(result.out!, 0, count * width), (start - first) * width)
     }
     return bytes.subarray(offset - first * width, offset - first * width + length)
   }
 
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    const hashed = this.#hashed
+    for await (const { count, result } of this.#ranges(0, sizeOf(this.#tensor.dims), hashed !== undefined)) {
+      hashed?.(result.hashes)
+      yield new Uint8Array(result.out!, 0, count * this.#width)
+    }
+  }
+
+  /** The ranges from element `first` to `end`, in order; a result is valid until the next one is asked for. */
+  async *#ranges(first: number, end: number, hash: boolean) {
+    const size = this.#summer.rangeOf(this.#tensor)
+    const bytes = Math.min(size, end - first) * this.#width
+    const free: ArrayBuffer[] = []
+    const sum = async (start: number) => {
+      const count = Math.min(size, end - start)
+      const finish = this.finish(free.pop() ?? new ArrayBuffer(bytes))
+      return { start, count, result: await this.#summer.sum(this.#tensor, start, count, { finish, hash }) }
+    }
+    for await (const range of inOrder(first, end, size, this.#summer.ahead, sum)) {
+      yield range
+      free.push(range.result.out!)
+    }
+  }
+
   close(): Promise<void> {
     return Promise.resolve()
   }
 }
 
-const PAIR_BYTES = 16
+/** The mean of a tensor, in its own dtype, as a source of packed bytes. */
+export class MeanSource extends Summed {
+  readonly #total: number
+
+  /** `total`: the weights of all members together; `hashed`: told of the members' elements when all pieces are taken. */
+  constructor(tensor: SummedTensor, total: number, summer = new Summer(), hashed?: Hashed) {
+    super(`mean of tensor "${tensor.name}"`, tensor, summer, widthOf(tensor.dtype), hashed)
+    this.#total = total
+  }
+
+  protected finish(out: ArrayBuffer): Finish {
+    return { kind: 'mean', total: this.#total, out }
+  }
+}
 
 /** The sums of a tensor as interleaved canonical pairs of float64, without the tail (`tailOf`). */
-export class SumSource implements ByteSource {
-  readonly name: string
-  readonly byteLength: number
-  readonly #tensor: SummedTensor
-
-  constructor(tensor: SummedTensor) {
-    this.name = `sums of tensor "${tensor.name}"`
-    this.byteLength = sizeOf(tensor.dims) * PAIR_BYTES
-    this.#tensor = tensor
+export class SumSource extends Summed {
+  constructor(tensor: SummedTensor, summer = new Summer()) {
+    super(`sums of tensor "${tensor.name}"`, tensor, summer, PAIR_BYTES)
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array> {
-    checkRange(this, offset, length)
-    const first = Math.floor(offset / PAIR_BYTES)
-    const end = Math.ceil((offset + length) / PAIR_BYTES)
-    const pairs = new Float64Array((end - first) * 2)
-    for await (const { block, start, count } of sumBlocks(this.#tensor, first, end)) {
-      block.pairs(pairs.subarray((start - first) * 2, (start - first + count) * 2))
-    }
-    return new Uint8Array(pairs.buffer, offset - first * PAIR_BYTES, length)
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve()
+  protected finish(out: ArrayBuffer): Finish {
+    return { kind: 'pairs', out }
   }
 }
 
 /** The parts of a tensor's sums that pairs cannot hold; reads all members once. */
-export async function tailOf(tensor: SummedTensor): Promise<Tail> {
+export async function tailOf(tensor: SummedTensor, summer = new Summer(), hashed?: Hashed): Promise<Tail> {
   const indices: number[] = []
   const values: number[] = []
-  for await (const { block, start } of sumBlocks(tensor, 0, sizeOf(tensor.dims))) {
-    const tail = block.tail()
+  const size = summer.rangeOf(tensor)
+  const end = sizeOf(tensor.dims)
+  const sum = async (start: number): Promise<RangeResult & { start: number }> => {
+    const count = Math.min(size, end - start)
+    const options = { finish: { kind: 'tail' }, hash: hashed !== undefined } as const
+    return { start, ...(await summer.sum(tensor, start, count, options)) }
+  }
+  for await (const { start, tail, hashes } of inOrder(0, end, size, summer.ahead, sum)) {
+    hashed?.(hashes)
     for (const index of tail.indices) indices.push(start + index)
     for (const value of tail.values) values.push(value)
   }
   return { indices, values }
 }
 
-/** Memories that no block uses; as many as there were blocks at one time. */
-const idle: BlockMemory[] = []
-
-/** Sums of elements `first` to `end`, block by block; a block is to be used before the next one is asked for. */
-async function* sumBlocks(
-  tensor: SummedTensor,
+/** Runs a job for each range from `first` to `end`; gives the results in order, `ahead` jobs being under way. */
+async function* inOrder<T>(
   first: number,
   end: number,
-): AsyncGenerator<{ block: SumBlock; start: number; count: number }> {
-  if (first === end) return
-  const memory = idle.pop() ?? BlockMemory.create(BLOCK)
-  const block = new SumBlock(Math.min(BLOCK, end - first), memory)
-  const { summands } = tensor
-  const blocks = Math.ceil((end - first) / block.size)
-  const rangeOf = (b: number) => {
-    const start = first + b * block.size
-    return { start, count: Math.min(block.size, end - start) }
-  }
-  const reads = readAhead(blocks * summands.length, job => {
-    const { start, count } = rangeOf(Math.floor(job / summands.length))
-    return readSummand(summands[job % summands.length]!, start, count)
-  })
-  try {
-    for (let b = 0; b < blocks; b++) {
-      const range = rangeOf(b)
-      block.reset()
-      for (const summand of summands) {
-        const bytes = (await reads.next()).value!
-        addSummand(tensor, block, summand, bytes, range)
-      }
-      yield { block, ...range }
-    }
-  } finally {
-    if (memory) idle.push(memory)
-  }
-}
-
-/** Runs `count` reads in order, a few of them at the same time. */
-async function* readAhead<T>(count: number, read: (job: number) => Promise<T>): AsyncGenerator<T, undefined> {
+  size: number,
+  ahead: number,
+  run: (start: number) => Promise<T>,
+): AsyncGenerator<T, undefined> {
   const flying: Promise<T>[] = []
-  let next = 0
-  for (let job = 0; job < count; job++) {
-    for (; next < count && flying.length < READS_AHEAD; next++) {
-      const promise = read(next)
+  let next = first
+  while (next < end || flying.length > 0) {
+    for (; next < end && flying.length < ahead; next += size) {
+      const promise = run(next)
       // A failure is reported when its turn comes; until then it must not count as unhandled.
       promise.catch(() => undefined)
       flying.push(promise)
@@ -163,70 +140,4 @@ async function* readAhead<T>(count: number, read: (job: number) => Promise<T>): 
     yield await flying.shift()!
   }
   return undefined
-}
-
-function readSummand(summand: Summand, start: number, count: number): Promise<Uint8Array> {
-  if (summand.kind === 'sums') return readBytes(summand.pairs, start * PAIR_BYTES, count * PAIR_BYTES)
-  const width = DTYPES[summand.tensor.dtype].bits / 8
-  return readBytes(summand.tensor, start * width, count * width)
-}
-
-/** A range of a tensor's packed bytes. */
-export function readBytes({ data }: Tensor, offset: number, length: number): Promise<Uint8Array> {
-  if (data instanceof Uint8Array) return Promise.resolve(data.subarray(offset, offset + length))
-  invariant('source' in data, 'strings have no packed bytes')
-  return data.source.read(data.offset + offset, length)
-}
-
-function addSummand(
-  tensor: SummedTensor,
-  block: SumBlock,
-  summand: Summand,
-  bytes: Uint8Array,
-  { start, count }: { start: number; count: number },
-): void {
-  try {
-    if (summand.kind === 'elements') {
-      block.add(tensor.dtype, viewOf(tensor.dtype, bytes), summand.weight)
-      return
-    }
-    block.addPairs(viewOf('float64', bytes) as Float64Array)
-    const { indices, values } = summand.tail
-    for (let k = lowerBound(indices, start); k < indices.length && indices[k]! < start + count; k++) {
-      block.addAt(indices[k]! - start, values[k]!)
-    }
-  } catch (error) {
-    if (!(error instanceof UnsummableValue)) throw error
-    throw unsummable(tensor, summand.member, start + error.index, error.value)
-  }
-}
-
-function unsummable(
-  { name, dtype, dims }: SummedTensor,
-  member: string,
-  index: number,
-  value: number,
-): InputError {
-  const place = formatShape(stridesOf(dims).map((stride, axis) => Math.floor(index / stride) % dims[axis]!))
-  return new InputError(
-    `average: ${member}: tensor "${name}" ${dtype}${formatShape(dims)}, element ${index} at ${place}: expected a finite number, found ${value}`,
-    { cure: 'leave this member out: its training had diverged when it was saved' },
-  )
-}
-
-/** The position of the first index that is not below `index`. */
-function lowerBound(indices: readonly number[], index: number): number {
-  let low = 0
-  let high = indices.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (indices[middle]! < index) low = middle + 1
-    else high = middle
-  }
-  return low
-}
-
-function viewOf(dtype: AveragedDType, bytes: Uint8Array): Float32Array | Float64Array | Uint16Array {
-  const size = (bytes.byteLength * 8) / DTYPES[dtype].bits
-  return new Tensor(dtype, [size], bytes).view() as Float32Array | Float64Array | Uint16Array
 }

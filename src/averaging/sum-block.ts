@@ -9,21 +9,14 @@
  */
 
 import { invariant } from '../util/errors.ts'
-import type { BlockMemory, VectorDType } from './block-memory.ts'
+import { isGroupDType, type BlockMemory, type GroupDType } from './block-memory.ts'
 import { canonicalExpansion, growExpansion } from './expansion.ts'
-import {
-  addFloat32,
-  addFloat64,
-  MAX_FLOAT64,
-  mean16,
-  meanFloat32,
-  meanFloat64,
-  widen16,
-  type Spill,
-} from './kernels.ts'
+import { bytesOf, viewOf, widen, type Elements } from './elements.ts'
+import { addFloat32, addFloat64, MAX_FLOAT64, mean16, mean8, meanFloat32, meanFloat64 } from './kernels.ts'
+import type { Float8DType } from '../tensor/float8.ts'
 import { roundMean, type AveragedDType } from './rounding.ts'
 
-/** Elements of a block: sums (512 KiB) and a member's elements stay in the second-level cache. */
+/** Elements of a block, at most. */
 export const BLOCK = 65536
 
 /** An element that has no place in a mean: NaN, infinite, or a float64 of 2^990 and above. */
@@ -38,6 +31,13 @@ export class UnsummableValue extends Error {
   }
 }
 
+/** Told of an element that has no place in a mean, and the member of the group that has it; it is not added. */
+export type Refuse = (index: number, value: number, member: number) => void
+
+const refuseAll: Refuse = (index, value) => {
+  throw new UnsummableValue(index, value)
+}
+
 /** Components of sums beyond the pair, of those few elements that need them: `indices[k]` has `values[k]`. */
 export interface Tail {
   readonly indices: readonly number[]
@@ -47,45 +47,74 @@ export interface Tail {
 const NO_LOW = new Float64Array(BLOCK)
 
 export class SumBlock {
-  readonly size: number
+  #size: number
+  readonly #memory: BlockMemory | null
+  readonly #refuse: Refuse
   /** Starts at -0: the only start with which a sum of zeros is -0 just when all of them are. */
-  readonly #high: Float64Array
-  /** Allocated when an element first needs it. */
+  #high: Float64Array
+  /** In use when an element first needs it. */
   #low: Float64Array | null = null
   readonly #wide = new Map<number, number[]>()
   #scratch: Float32Array | null = null
-
-  readonly #memory: BlockMemory | null
+  readonly #one = new Float32Array(1)
 
   /** `memory` holds the sums of a block that is passing through; those that stay are in plain arrays. */
-  constructor(size: number, memory: BlockMemory | null = null) {
+  constructor(size: number, memory: BlockMemory | null = null, refuse: Refuse = refuseAll) {
     invariant(size <= BLOCK, `a block of ${size}`)
-    this.size = size
+    this.#size = size
     this.#memory = memory
+    this.#refuse = refuse
     this.#high = (memory?.high.subarray(0, size) ?? new Float64Array(size)).fill(-0)
   }
 
-  /** Empties the sums. */
-  reset(): void {
+  get size(): number {
+    return this.#size
+  }
+
+  /** Empties the sums, for as many elements. */
+  reset(size: number): void {
+    this.#size = size
+    if (this.#memory) this.#high = this.#memory.high.subarray(0, size)
+    else if (this.#high.length !== size) this.#high = new Float64Array(size)
     this.#high.fill(-0)
-    this.#low?.fill(0)
+    this.#low = null
     this.#wide.clear()
   }
 
   /** Adds weight · x to the first elements; `x` is the view of a tensor of this dtype (16-bit types as their bits). */
-  add(dtype: AveragedDType, x: Float32Array | Float64Array | Uint16Array, weight: number): void {
+  add(dtype: AveragedDType, x: Elements, weight: number): void {
     const high = this.#high.subarray(0, x.length)
-    if (this.#memory && !(x instanceof Float64Array)) {
-      this.#memory.add(dtype as VectorDType, x, weight, this.#spill)
-    } else if (x instanceof Float32Array) addFloat32(high, x, weight, this.#spill)
-    else if (x instanceof Uint16Array) {
-      const scratch = (this.#scratch ??= new Float32Array(this.size)).subarray(0, x.length)
-      widen16(dtype as 'float16' | 'bfloat16', x, scratch)
-      addFloat32(high, scratch, weight, this.#spill)
-    } else if (weight === 1) {
-      this.#low ??= new Float64Array(this.size)
-      addFloat64(high, this.#low, x, this.#spillElement)
-    } else for (let i = 0; i < x.length; i++) this.#addProduct(i, x[i]!, weight)
+    if (x instanceof Float32Array) addFloat32(high, x, weight, this.#spillElement)
+    else if (!(x instanceof Float64Array)) {
+      const scratch = (this.#scratch ??= new Float32Array(BLOCK)).subarray(0, x.length)
+      widen(dtype, x, scratch)
+      addFloat32(high, scratch, weight, this.#spillElement)
+    } else if (weight === 1) addFloat64(high, this.#lower(), x, this.#spillElement)
+    else for (let i = 0; i < x.length; i++) this.#addProduct(i, x[i]!, weight)
+  }
+
+  /** Adds the members of a group, weights[k] · element, whose elements are in the block's memory. */
+  addGroup(dtype: GroupDType, weights: readonly number[]): void {
+    const memory = this.#memory!
+    const spilled = memory.addGroup(dtype, this.#size, weights)
+    if (spilled.length === 0) return
+    const members = weights.map((_, k) => viewOf(dtype, memory.members[k]!))
+    for (const i of spilled) {
+      members.forEach((x, k) => {
+        if (x instanceof Float32Array) this.#one[0] = x[i]!
+        else widen(dtype, x.subarray(i, i + 1) as Uint16Array, this.#one)
+        this.#spillElement(i, this.#one[0]! * weights[k]!, k)
+      })
+    }
+  }
+
+  /** Adds the float64 elements of the first member in the block's memory. */
+  addFloat64(weight: number): void {
+    const memory = this.#memory!
+    const x = viewOf('float64', memory.members[0]!).subarray(0, this.#size) as Float64Array
+    if (weight !== 1) return this.add('float64', x, weight)
+    this.#lower()
+    for (const i of memory.addFloat64(this.#size)) this.#spillElement(i, x[i]!)
   }
 
   /** Adds sums of other members: pairs, interleaved as high, low, high, low. */
@@ -96,23 +125,30 @@ export class SumBlock {
       const v = pairs[k]!
       const s = a + v
       if (s - a === v && s - v === a) high[i] = s
-      else this.#spill(i, v)
-      if (pairs[k + 1] !== 0) this.#spill(i, pairs[k + 1]!)
+      else this.addAt(i, v)
+      if (pairs[k + 1] !== 0) this.addAt(i, pairs[k + 1]!)
     }
   }
 
-  /** Adds one number to one element. */
+  /** Adds a part of a sum to one element. */
   addAt(index: number, value: number): void {
-    this.#spill(index, value)
+    if (Math.abs(value) < MAX_SUM) this.#spill(index, value)
+    else this.#refuse(index, value, 0)
   }
 
   /** Writes the means of the first elements, correctly rounded, in the dtype's packed form. */
-  mean(dtype: AveragedDType, total: number, out: Float32Array | Float64Array | Uint16Array): void {
+  mean(dtype: AveragedDType, total: number, out: Elements): void {
+    if (this.#memory && this.#low === null && isGroupDType(dtype)) {
+      bytesOf(out).set(this.#memory.mean(dtype, out.length, total))
+      return
+    }
     const low = this.#low ?? NO_LOW
     const careful = (i: number) => roundMean(this.#canonical(i), total, dtype)
     if (out instanceof Float32Array) meanFloat32(this.#high, low, total, out, careful)
     else if (out instanceof Float64Array) meanFloat64(this.#high, low, total, out, careful)
-    else mean16(dtype as 'float16' | 'bfloat16', this.#high, low, total, out, careful)
+    else if (out instanceof Uint16Array)
+      mean16(dtype as 'float16' | 'bfloat16', this.#high, low, total, out, careful)
+    else mean8(dtype as Float8DType, out, careful)
   }
 
   /** Writes the sums of the first elements as canonical pairs, interleaved; what they cannot hold is in `tail`. */
@@ -147,21 +183,29 @@ export class SumBlock {
     const a = this.#high[i]!
     if (Number.isNaN(a)) return canonicalExpansion(this.#wide.get(i)!)
     const c = this.#low?.[i] ?? 0
+    // Adding +0 would take the sign off a negative zero.
+    if (c === 0) return [a]
     const high = a + c
     const b = high - a
     const low = a - (high - b) + (c - b)
     return low === 0 ? [high] : [high, low]
   }
 
+  /** The second parts of the sums, all zero at first. */
+  #lower(): Float64Array {
+    return (this.#low ??= this.#memory
+      ? this.#memory.low.subarray(0, this.#size).fill(0)
+      : new Float64Array(this.#size))
+  }
+
   /** The slow addition: tries the pair, then the expansion. */
-  readonly #spill: Spill = (i, v) => {
-    if (!(Math.abs(v) < MAX_SUM)) throw new UnsummableValue(i, v)
+  #spill(i: number, v: number): void {
     const a = this.#high[i]!
     if (Number.isNaN(a)) {
       growExpansion(this.#wide.get(i)!, v)
       return
     }
-    const low = (this.#low ??= new Float64Array(this.size))
+    const low = this.#lower()
     const s = a + v
     const b = s - a
     const error = a - (s - b) + (v - b)
@@ -177,14 +221,15 @@ export class SumBlock {
     low[i] = NaN
   }
 
-  readonly #spillElement: Spill = (i, v) => {
-    if (!(Math.abs(v) < MAX_FLOAT64)) throw new UnsummableValue(i, v)
-    this.#spill(i, v)
+  /** For elements, times their weights: those that are refused are not added. */
+  readonly #spillElement = (i: number, v: number, member = 0): void => {
+    if (Math.abs(v) < MAX_FLOAT64) this.#spill(i, v)
+    else this.#refuse(i, v, member)
   }
 
   /** Adds weight · x of a float64 x: Veltkamp's split into 25 and 28 bits makes both products exact. */
   #addProduct(i: number, x: number, weight: number): void {
-    if (!(Math.abs(x) < MAX_FLOAT64)) throw new UnsummableValue(i, x)
+    if (!(Math.abs(x) < MAX_FLOAT64)) return this.#refuse(i, x, 0)
     const c = x * (2 ** 28 + 1)
     const upper = c - (c - x)
     this.#spill(i, upper * weight)

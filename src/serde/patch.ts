@@ -11,11 +11,19 @@ import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { ExternalLayout, writeModelFiles } from './external-layout.ts'
 import { layoutOf, type FileLayout, type ModelFile } from './model-file.ts'
+import { lateMetadata, type Metadata } from './metadata.ts'
 import { decodeEntryKey } from './proto.ts'
 import { filled } from './read-tensor.ts'
 import type { TensorSite } from './scan.ts'
 import { METADATA_FIELD, RAW_DATA_FIELD } from './schema.ts'
-import { bytesSegment, byteLengthOfSegments, joinSegments, rangeSegment, type Segment } from './segment.ts'
+import {
+  bytesSegment,
+  byteLengthOfSegments,
+  joinSegments,
+  lateSegment,
+  rangeSegment,
+  type Segment,
+} from './segment.ts'
 import { checkSize } from './serialize.ts'
 import { checkSharedRanges } from './shared-ranges.ts'
 import { splice, type Edit } from './splice.ts'
@@ -32,7 +40,7 @@ export async function writePatched(
   file: ModelFile,
   outPath: string,
   replacements: ReadonlyMap<Tensor, ByteSource>,
-  metadata: ReadonlyMap<string, string>,
+  metadata: Metadata,
 ): Promise<void> {
   const outside = new ExternalLayout(`${basename(outPath)}.data`)
   const layout = requireLayout(file)
@@ -47,7 +55,7 @@ export async function writePatched(
 export async function patchModel(
   file: ModelFile,
   replacements: ReadonlyMap<Tensor, ByteSource>,
-  metadata: ReadonlyMap<string, string>,
+  metadata: Metadata,
 ): Promise<Uint8Array> {
   const place = () => {
     throw new InputError(`${file.path}: weights in other files cannot be written to memory`)
@@ -68,7 +76,7 @@ interface Patch {
   readonly file: ModelFile
   readonly outPath: string
   readonly replacements: ReadonlyMap<Tensor, ByteSource>
-  readonly metadata: ReadonlyMap<string, string>
+  readonly metadata: Metadata
   /** Places the elements of a tensor that were in a data file; gives the entries that locate them. */
   readonly place: (range: ByteRange, segment: Segment) => Segment
 }
@@ -143,17 +151,18 @@ function relocate(site: TensorSite, entries: Segment): Edit[] {
 }
 
 /** Removes entries that are given anew and appends the new ones at the end of the model. */
-async function replaceMetadata(
-  { source, scan }: FileLayout,
-  metadata: ReadonlyMap<string, string>,
-): Promise<Edit[]> {
+async function replaceMetadata({ source, scan }: FileLayout, metadata: Metadata): Promise<Edit[]> {
   const edits: Edit[] = []
+  const { provisional, settle } = lateMetadata(metadata)
   for (const { start, contentStart, end } of scan.metadata) {
     const key = decodeEntryKey(await source.read(contentStart, end - contentStart))
-    if (metadata.has(key)) edits.push({ frame: null, start, end, segments: [] })
+    if (provisional.has(key)) edits.push({ frame: null, start, end, segments: [] })
   }
-  const fields = [...metadata].map(([key, value]) => encodeField(METADATA_FIELD, encodeEntry(key, value)))
+  const encode = (entries: ReadonlyMap<string, string>) =>
+    concatBytes([...entries].map(([key, value]) => encodeField(METADATA_FIELD, encodeEntry(key, value))))
   const end = source.byteLength
-  if (fields.length > 0) edits.push({ frame: null, start: end, end, segments: fields.map(bytesSegment) })
+  const { byteLength } = encode(provisional)
+  const segment = lateSegment(byteLength, async () => encode(await settle()))
+  if (byteLength > 0) edits.push({ frame: null, start: end, end, segments: [segment] })
   return edits
 }

@@ -3,13 +3,14 @@
  * specification. Reading checks every promise of the header before anything is allocated for it.
  */
 
-import { InputError } from '../util/errors.ts'
+import { InputError, invariant } from '../util/errors.ts'
 import { withAtomicFile } from '../util/files.ts'
 import { byteLengthOf, type DType } from '../tensor/dtype.ts'
 import { FileSource } from '../tensor/file-source.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { lateMetadata, type Metadata } from './metadata.ts'
 import { DTYPE_OF_SAFETENSORS, parseHeader, PREFIX_BYTES } from './safetensors-header.ts'
 import { elementsOf, rangeSegment, writeSegments, type Segment } from './segment.ts'
 
@@ -49,10 +50,27 @@ const SAFETENSORS_OF_DTYPE = new Map([...DTYPE_OF_SAFETENSORS].map(([name, dtype
 export async function writeSafetensors(
   path: string,
   entries: Iterable<readonly [string, SafetensorsContent]>,
-  metadata: ReadonlyMap<string, string> = new Map(),
+  metadata: Metadata = new Map(),
 ): Promise<void> {
   const rows = [...entries].map(([name, content]) => toRow(path, name, content))
   rows.sort((a, b) => b.width - a.width || compareUtf8(a.name, b.name))
+  const { provisional, settle } = lateMetadata(metadata)
+  const head = encodeHeader(path, rows, provisional)
+  await withAtomicFile(path, async file => {
+    await file.write(head)
+    await writeSegments(
+      rows.map(row => row.segment),
+      file,
+    )
+    if (!('settle' in metadata)) return
+    const settled = encodeHeader(path, rows, await settle())
+    invariant(settled.byteLength === head.byteLength, 'late metadata of another length')
+    await file.write(settled, 0)
+  })
+}
+
+/** The length of the header and the header, padded so that the data start at a multiple of 8. */
+function encodeHeader(path: string, rows: readonly Row[], metadata: ReadonlyMap<string, string>): Uint8Array {
   const header = new Map<string, unknown>()
   if (metadata.size > 0) header.set('__metadata__', Object.fromEntries([...metadata].sort(byKey)))
   let offset = 0
@@ -65,13 +83,7 @@ export async function writeSafetensors(
   const head = Buffer.alloc(PREFIX_BYTES + length, ' ')
   head.writeBigUInt64LE(BigInt(length))
   head.set(json, PREFIX_BYTES)
-  await withAtomicFile(path, async file => {
-    await file.write(head)
-    await writeSegments(
-      rows.map(row => row.segment),
-      file,
-    )
-  })
+  return head
 }
 
 interface Row {

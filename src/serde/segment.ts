@@ -1,11 +1,15 @@
 /** Bytes to be written: in memory, a range of a source, or made on the way. */
 
+import { invariant } from '../util/errors.ts'
 import type { ByteRange } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 export interface Segment {
   readonly byteLength: number
+  /** The bytes in order; a chunk is valid until the next one is asked for. */
   chunks(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+  /** Whether the bytes can be made only when all before them are written. */
+  readonly late?: boolean
 }
 
 const CHUNK = 1 << 22 // 4 MiB at a time keeps memory flat and disks busy
@@ -15,7 +19,19 @@ export function bytesSegment(bytes: Uint8Array): Segment {
 }
 
 export function rangeSegment({ source, offset, length }: ByteRange): Segment {
-  return { byteLength: length, chunks: () => readChunks({ source, offset, length }) }
+  const whole = offset === 0 && length === source.byteLength
+  const chunks = () => (whole && source.pieces?.()) || readChunks({ source, offset, length })
+  return { byteLength: length, chunks }
+}
+
+/** Bytes that depend on those before them, but not in number. */
+export function lateSegment(byteLength: number, make: () => Promise<Uint8Array>): Segment {
+  const chunks = async function* () {
+    const bytes = await make()
+    invariant(bytes.byteLength === byteLength, `${bytes.byteLength} late bytes in place of ${byteLength}`)
+    yield bytes
+  }
+  return { byteLength, chunks, late: true }
 }
 
 /** The packed elements of a tensor of numbers. */
@@ -50,10 +66,48 @@ export async function joinSegments(segments: readonly Segment[]): Promise<Uint8A
   return bytes
 }
 
-/** Appends segments to a file. */
+/** Bytes of segments that are begun while others are written. */
+const AHEAD = 1 << 23
+
+interface Begun {
+  readonly iterator: Iterator<Uint8Array> | AsyncIterator<Uint8Array>
+  readonly first: Promise<IteratorResult<Uint8Array>>
+  readonly bytes: number
+}
+
+/** Appends segments to a file; small ones are made while those before them are written. */
 export async function writeSegments(
   segments: readonly Segment[],
   file: { write(bytes: Uint8Array): Promise<void> },
 ): Promise<void> {
-  for (const segment of segments) for await (const chunk of segment.chunks()) await file.write(chunk)
+  const begun: Begun[] = []
+  let ahead = 0
+  let next = 0
+  const begin = (segment: Segment) => {
+    const chunks = segment.chunks()
+    const iterator =
+      Symbol.asyncIterator in chunks ? chunks[Symbol.asyncIterator]() : chunks[Symbol.iterator]()
+    const first = Promise.resolve(iterator.next())
+    // A failure is reported when its turn comes; until then it must not count as unhandled.
+    first.catch(() => undefined)
+    const bytes = Math.min(segment.byteLength, CHUNK)
+    ahead += bytes
+    begun.push({ iterator, first, bytes })
+  }
+  try {
+    for (let i = 0; i < segments.length; i++) {
+      if (next === i) begin(segments[next++]!)
+      while (next < segments.length && ahead < AHEAD && !segments[next]!.late) begin(segments[next++]!)
+      const { iterator, first, bytes } = begun[0]!
+      for (let result = await first; !result.done; result = await iterator.next())
+        await file.write(result.value)
+      begun.shift()
+      ahead -= bytes
+    }
+  } finally {
+    for (const { iterator, first } of begun) {
+      await first.catch(() => undefined)
+      await iterator.return?.()
+    }
+  }
 }

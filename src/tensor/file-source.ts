@@ -35,6 +35,10 @@ export class FileSource implements ByteSource {
     return new FileSource(path, stat.size, handle)
   }
 
+  get fd(): number {
+    return this.#handle.fd
+  }
+
   async read(offset: number, length: number): Promise<Uint8Array> {
     checkRange(this, offset, length)
     const bytes = new Uint8Array(length)

@@ -6,8 +6,12 @@ export interface ByteSource {
   /** For messages: a path or URL. */
   readonly name: string
   readonly byteLength: number
+  /** The descriptor of the local file that offsets count in, where there is one: other threads can read it themselves. */
+  readonly fd?: number
   /** Reads exactly `length` bytes from `offset`; fails if the source is shorter. */
   read(offset: number, length: number): Promise<Uint8Array>
+  /** All bytes in order, several pieces being made at a time; a piece is valid until the next one is asked for. */
+  pieces?(): AsyncIterable<Uint8Array>
   close(): Promise<void>
 }
 

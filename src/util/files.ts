@@ -8,6 +8,9 @@ import { EnvironmentError, messageOf } from './errors.ts'
 
 const TEMPORARY = /^\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp$/
 
+/** Bytes that are written before the disk is told to begin. */
+const FLUSH = 1 << 26
+
 /** Flushes a folder's entries, so that a rename survives a power cut. Not every platform can open folders. */
 export async function syncFolder(folder: string): Promise<void> {
   let handle: FileHandle | undefined
@@ -28,6 +31,8 @@ export class AtomicFile {
   readonly temporary: string
   readonly handle: FileHandle
   #position = 0
+  #flushed = 0
+  #flushing: Promise<void> | null = null
 
   private constructor(path: string, temporary: string, handle: FileHandle) {
     this.path = path
@@ -65,11 +70,24 @@ export class AtomicFile {
       throw writeError(this.path, error)
     }
     if (position === undefined) this.#position += bytes.byteLength
+    if (this.#position - this.#flushed >= FLUSH && this.#flushing === null) this.#flush()
+  }
+
+  /** Sends what was written to the disk while more is being made; that it arrived is seen to at the end. */
+  #flush(): void {
+    this.#flushed = this.#position
+    this.#flushing = this.handle
+      .datasync()
+      .catch(() => undefined)
+      .then(() => {
+        this.#flushing = null
+      })
   }
 
   /** Flushes, closes and renames over the target. */
   async commit(): Promise<void> {
     try {
+      await this.#flushing
       await this.handle.sync()
       await this.handle.close()
       await rename(this.temporary, this.path)
@@ -82,6 +100,7 @@ export class AtomicFile {
 
   /** Removes the temporary file; the target is as it was. */
   async abort(): Promise<void> {
+    await this.#flushing
     await this.handle.close().catch(() => undefined)
     await rm(this.temporary, { force: true })
   }

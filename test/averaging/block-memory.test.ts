@@ -1,98 +1,66 @@
-/** The vector kernels give the sums of the plain ones, to the last bit, whatever the elements. */
+/** The vector kernels: every 16-bit number, hashes, and the committed module. (Sums and means: exact.test.ts.) */
 
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BlockMemory, type VectorDType } from '../../src/averaging/block-memory.ts'
-import { SumBlock, UnsummableValue } from '../../src/averaging/sum-block.ts'
+import { BlockMemory } from '../../src/averaging/block-memory.ts'
+import { xxh64 } from '../../src/averaging/xxh64.ts'
+import { bfloat16ToNumber, float16ToNumber } from '../../src/tensor/dtype.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-
-/** Sums of some members by one kind of kernel: pairs and tail, or the element that has no place in a sum. */
-function sums(dtype: VectorDType, members: readonly Member[], size: number, memory: BlockMemory | null) {
-  const block = new SumBlock(size, memory)
-  try {
-    for (const { x, weight } of members) block.add(dtype, x, weight)
-  } catch (error) {
-    if (!(error instanceof UnsummableValue)) throw error
-    return { index: error.index, value: String(error.value) }
-  }
-  const pairs = new Float64Array(2 * size)
-  block.pairs(pairs)
-  return { pairs: Buffer.from(pairs.buffer).toString('hex'), tail: block.tail() }
-}
-
-interface Member {
-  readonly x: Float32Array | Uint16Array
-  readonly weight: number
-}
-
-const SIZE = 64
-const memory = BlockMemory.create(SIZE)!
+const memory = BlockMemory.create()!
 
 test('this machine has the vector instructions', () => {
   assert.ok(memory)
 })
 
-/** Any bits: denormals, infinities and NaN come often enough. */
-const anyFloats = (size: number) =>
-  fc
-    .array(fc.oneof(fc.nat(0xffffffff), fc.constantFrom(0, 1, 0x80000000, 0x3f800000, 0xff7fffff)), {
-      minLength: size,
-      maxLength: size,
-    })
-    .map(bits => new Float32Array(Uint32Array.from(bits).buffer))
-
-/** Numbers of one size, as weights are, whose sums are exact. */
-const usualFloats = (size: number) =>
-  fc
-    .array(fc.double({ min: -2, max: 2, noNaN: true }), { minLength: size, maxLength: size })
-    .map(numbers => Float32Array.from(numbers))
-
-const codes = (size: number) =>
-  fc
-    .array(fc.oneof(fc.nat(0x7bff), fc.nat(0xffff)), { minLength: size, maxLength: size })
-    .map(list => Uint16Array.from(list))
-
-const sized = fc.integer({ min: 1, max: SIZE })
-const weights = fc.constantFrom(1, 2, 3, 1000, 2 ** 20)
-
-for (const [dtype, elements] of [
-  ['float32', anyFloats],
-  ['float32', usualFloats],
-  ['float16', codes],
-  ['bfloat16', codes],
-] as const) {
-  test(`${dtype}: ${elements.name}`, () => {
-    const member = (size: number) =>
-      fc.record({ x: elements(size) as fc.Arbitrary<Member['x']>, weight: weights })
-    const cases = sized.chain(size =>
-      fc.tuple(fc.constant(size), fc.array(member(size), { minLength: 1, maxLength: 6 })),
-    )
-    fc.assert(
-      fc.property(cases, ([size, members]) => {
-        assert.equal(sums(dtype, members, size, memory), sums(dtype, members, size, null))
-      }),
-      { numRuns: 1500, seed: 11 },
-    )
-  })
-}
-
-test('every 16-bit number by itself', () => {
-  for (const dtype of ['float16', 'bfloat16'] as const) {
-    for (let first = 0; first < 65536; first += SIZE) {
-      const x = Uint16Array.from({ length: SIZE }, (_, i) => first + i)
-      const members = [{ x, weight: 3 }]
-      assert.equal(
-        sums(dtype, members, SIZE, memory),
-        sums(dtype, members, SIZE, null),
-        `${dtype} from ${first}`,
-      )
+test('every 16-bit number, times a weight, is added or left to the plain kernels', () => {
+  for (const [dtype, decode] of [
+    ['float16', float16ToNumber],
+    ['bfloat16', bfloat16ToNumber],
+  ] as const) {
+    const codes = Uint16Array.from({ length: 65536 }, (_, code) => code)
+    memory.members[0]!.set(new Uint8Array(codes.buffer))
+    memory.high.fill(-0)
+    const spilled = new Set(memory.addGroup(dtype, codes.length, [3]))
+    for (const code of codes) {
+      const value = decode(code)
+      assert.is(spilled.has(code), !Number.isFinite(value), `${dtype} ${code}`)
+      const expected = Number.isFinite(value) ? 3 * value : -0
+      assert.ok(Object.is(memory.high[code], expected), `${dtype} ${code}: ${memory.high[code]}`)
     }
+  }
+})
+
+/** Of bytes (31 i + 7) mod 256, by the reference implementation (xxhash 0.8.3, through its Python module). */
+const HASHES: readonly (readonly [number, string])[] = [
+  [0, 'ef46db3751d8e999'],
+  [1, 'a96c7f0ce858bbb7'],
+  [3, '56e6957632a487f9'],
+  [4, 'c60d15b1e3ff8f04'],
+  [7, 'afbefc3d6c6f9a8e'],
+  [8, '3da5c7aa269683e0'],
+  [15, 'ae2a37eb9357caa7'],
+  [31, '4a74f3a1a39ad4a1'],
+  [32, '8d57d6a4671cc43d'],
+  [33, '62c9fd21ed857664'],
+  [63, '5c320a0d2707057f'],
+  [64, '7bbabbc45729d17e'],
+  [100, 'efa0ad2d3e70c151'],
+  [1000, '99594f4828043d35'],
+  [65536, 'ce06607392c5113f'],
+]
+
+test('XXH64 is that of the reference implementation, in both kinds of kernels', () => {
+  for (const [length, expected] of HASHES) {
+    const bytes = Uint8Array.from({ length }, (_, i) => i * 31 + 7)
+    memory.members[1]!.set(bytes, 5)
+    const [vector, plain] = [BigInt.asUintN(64, memory.hash(1, 5, length)), xxh64(bytes)]
+    assert.is(vector.toString(16).padStart(16, '0'), expected, `${length} bytes`)
+    assert.is(plain.toString(16).padStart(16, '0'), expected, `${length} bytes, plain`)
   }
 })
 

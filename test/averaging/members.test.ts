@@ -29,13 +29,13 @@ test('the ordinal of a file is the last number in its name', () => {
 })
 
 test('the last member: by ordinal, name and hash, whatever the order', () => {
-  const member = (name: string, ordinal: number, sha256: string) => ({ name, ordinal, sha256, weight: 1 })
+  const member = (name: string, ordinal: number, digest: string) => ({ name, ordinal, digest, weight: 1 })
   const members = [member('b', 1, 'x'), member('a', 2, 'y'), member('b', 2, 'z'), member('b', 2, 'w')]
   for (const order of [members, [...members].reverse()]) {
-    assert.is(lastMember(order).sha256, 'z')
+    assert.is(lastMember(order).digest, 'z')
     assert.is(
       sortMembers(order)
-        .map(({ sha256 }) => sha256)
+        .map(({ digest }) => digest)
         .join(''),
       'wxyz',
     )

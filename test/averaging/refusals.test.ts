@@ -39,7 +39,7 @@ test('members that do not belong together are refused', async () => {
       await refused({ ids: Tensor.of('int64', [2], [3n, 5n]) }),
       'average: tensor "ids" int64[2] is not averaged (elements are int64): expected the same in all files, found other values in b than in a',
     )
-    assert.match(await refused({}, 1), /^average: b has the same weights as a \(sha256 [0-9a-f]{12}\.\.\.\)$/)
+    assert.match(await refused({}, 1), /^average: b has the same weights as a \(digest [0-9a-f]{12}\.\.\.\)$/)
     assert.match(
       (await errorOf(planAverage([file('a'), RESNET]))).message,
       /resnet18_narrow-ts\/model\.onnx: tensor "bn\.num_batches_tracked": expected int64\[\] as in .*, found no such tensor$/,
@@ -113,10 +113,10 @@ test('damaged partial averages are refused', async () => {
       await writeSafetensors(file('bad'), [...tensors, ...entries], changed)
       return (await errorOf(openPartial(file('bad')))).message.replaceAll(`${file('')}/`, '')
     }
-    const sha256 = 'a'.repeat(64)
+    const digest = 'a'.repeat(64)
     assert.is(
-      await refused([], { 'swa_onnx.partial': '2' }),
-      'bad: expected a partial average of format 1, found format 2',
+      await refused([], { 'swa_onnx.partial': '1' }),
+      'bad: expected a partial average of format 2, found format 1',
     )
     assert.match(
       await refused([], { 'swa_onnx.members': '[' }),
@@ -124,9 +124,9 @@ test('damaged partial averages are refused', async () => {
     )
     assert.match(await refused([], { 'swa_onnx.members': '[]' }), /it has no members$/)
     for (const member of [
-      { name: 'x', sha256, weight: 0, ordinal: 0 },
-      { name: 'x', sha256: 'a', weight: 1, ordinal: 0 },
-      { sha256, weight: 1, ordinal: 0 },
+      { name: 'x', digest, weight: 0, ordinal: 0 },
+      { name: 'x', digest: 'a', weight: 1, ordinal: 0 },
+      { digest, weight: 1, ordinal: 0 },
       null,
     ]) {
       assert.match(

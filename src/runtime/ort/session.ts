@@ -5,7 +5,7 @@ import { EnvironmentError, InputError, messageOf } from '../../util/errors.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
 import type { Feeds, ModelSource, Runner, SessionOptions, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
-import { startWorker } from '../thread.ts'
+import { startWorker } from '../../util/thread.ts'
 import { Lane } from './lane.ts'
 import type { PlacementCheck } from './placement-check.ts'
 import {

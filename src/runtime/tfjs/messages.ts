@@ -3,7 +3,7 @@
 import type { ModelSource, Port } from '../engine.ts'
 import type { StateVector } from '../program.ts'
 import type { StepResults, WireFeeds } from '../ort/messages.ts'
-import type { Channel } from '../channel.ts'
+import type { Channel } from '../../util/channel.ts'
 import type { Loaded } from './loaded.ts'
 
 /** An open model or training program. */

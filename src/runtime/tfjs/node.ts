@@ -2,7 +2,7 @@
 
 import type { Engine } from '../engine.ts'
 import { cpuEngine } from '../ort-cpu/engine.ts'
-import { Thread } from '../thread.ts'
+import { Thread } from '../../util/thread.ts'
 import { tfjsEngine } from './engine.ts'
 import type { Loaded } from './loaded.ts'
 import type { Requests } from './messages.ts'

@@ -3,7 +3,7 @@
 import { parentPort } from 'node:worker_threads'
 import { invariant } from '../../util/errors.ts'
 import { transferables, type WireFeeds } from '../ort/messages.ts'
-import { answer } from '../thread.ts'
+import { answer } from '../../util/thread.ts'
 import { tfjsHandlers } from './handlers.ts'
 import { loadTfjs } from './load.ts'
 

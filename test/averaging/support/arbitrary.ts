@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import type { AveragedDType } from '../../../src/averaging/rounding.ts'
-import { infinityOf, signBitOf } from './reference.ts'
+import { infinityOf, negate, signBitOf } from './reference.ts'
 
 /** float64 elements of 2^990 and above are refused by design. */
 function largest(dtype: AveragedDType): bigint {
@@ -18,7 +18,11 @@ function finite(dtype: AveragedDType): fc.Arbitrary<bigint> {
     { weight: 1, arbitrary: fc.bigInt({ min: max - 8n, max }) },
     { weight: 1, arbitrary: fc.constant(0n) },
   )
-  return fc.tuple(magnitude, fc.boolean()).map(([m, negative]) => (negative ? m | signBitOf(dtype) : m))
+  return fc.tuple(magnitude, fc.boolean()).map(([m, negative]) => (negative ? negate(m, dtype) : m))
+}
+
+function opposite(pattern: bigint, dtype: AveragedDType): bigint {
+  return pattern & signBitOf(dtype) ? pattern ^ signBitOf(dtype) : negate(pattern, dtype)
 }
 
 /** One element of every member, as bit patterns. */
@@ -33,11 +37,14 @@ export function elementOf(dtype: AveragedDType, members: number): fc.Arbitrary<b
     .map(([base, steps]) => {
       const sign = base & signBitOf(dtype)
       const magnitude = base ^ sign
-      return steps.map(step => sign | (magnitude + step > largest(dtype) ? magnitude : magnitude + step))
+      return steps.map(step => {
+        const moved = magnitude + step > largest(dtype) ? magnitude : magnitude + step
+        return sign === 0n ? moved : negate(moved, dtype)
+      })
     })
   // Every second one takes back the one before, up to a tiny rest.
   const cancelling = any.map(patterns =>
-    patterns.map((p, i) => (i % 2 ? patterns[i - 1]! ^ signBitOf(dtype) : p)),
+    patterns.map((p, i) => (i % 2 ? opposite(patterns[i - 1]!, dtype) : p)),
   )
   const cancellingAlmost = fc
     .tuple(cancelling, finite(dtype))

@@ -7,6 +7,10 @@ interface Layout {
   readonly bits: number
   readonly fractionBits: number
   readonly bias: number
+  /** The first magnitude that is no finite number, where that is not the one with an exponent of ones. */
+  readonly end?: bigint
+  /** Whether zero has one sign only. */
+  readonly unsigned?: boolean
 }
 
 const LAYOUTS: Record<AveragedDType, Layout> = {
@@ -14,23 +18,37 @@ const LAYOUTS: Record<AveragedDType, Layout> = {
   float16: { bits: 16, fractionBits: 10, bias: 15 },
   bfloat16: { bits: 16, fractionBits: 7, bias: 127 },
   float64: { bits: 64, fractionBits: 52, bias: 1023 },
+  float8e4m3fn: { bits: 8, fractionBits: 3, bias: 7, end: 0x7fn },
+  float8e4m3fnuz: { bits: 8, fractionBits: 3, bias: 8, end: 0x80n, unsigned: true },
+  float8e5m2: { bits: 8, fractionBits: 2, bias: 15 },
+  float8e5m2fnuz: { bits: 8, fractionBits: 2, bias: 16, end: 0x80n, unsigned: true },
+}
+
+/** The value of a magnitude, the one after the largest included, in units of 2^-1074. */
+function magnitudeOf(pattern: bigint, dtype: AveragedDType): bigint {
+  const { fractionBits, bias } = LAYOUTS[dtype]
+  const exponent = Number(pattern >> BigInt(fractionBits))
+  const fraction = pattern & ((1n << BigInt(fractionBits)) - 1n)
+  const significand = exponent === 0 ? fraction : fraction | (1n << BigInt(fractionBits))
+  return significand << BigInt(Math.max(exponent, 1) - bias - fractionBits + 1074)
 }
 
 /** The value of a bit pattern in units of 2^-1074. */
 export function unitsOf(pattern: bigint, dtype: AveragedDType): bigint {
-  const { bits, fractionBits, bias } = LAYOUTS[dtype]
-  const sign = (pattern >> BigInt(bits - 1)) & 1n
-  const exponent = Number((pattern >> BigInt(fractionBits)) & ((1n << BigInt(bits - 1 - fractionBits)) - 1n))
-  const fraction = pattern & ((1n << BigInt(fractionBits)) - 1n)
-  const significand = exponent === 0 ? fraction : fraction | (1n << BigInt(fractionBits))
-  const magnitude = significand << BigInt(Math.max(exponent, 1) - bias - fractionBits + 1074)
+  const sign = pattern & signBitOf(dtype)
+  const magnitude = magnitudeOf(pattern ^ sign, dtype)
   return sign ? -magnitude : magnitude
 }
 
-/** Bit pattern of infinity: finite magnitudes are below it. */
+/** The bit pattern of infinity, or what stands for it: finite magnitudes are below it. */
 export function infinityOf(dtype: AveragedDType): bigint {
-  const { bits, fractionBits } = LAYOUTS[dtype]
-  return ((1n << BigInt(bits - 1 - fractionBits)) - 1n) << BigInt(fractionBits)
+  const { bits, fractionBits, end } = LAYOUTS[dtype]
+  return end ?? ((1n << BigInt(bits - 1 - fractionBits)) - 1n) << BigInt(fractionBits)
+}
+
+/** A negative number's pattern; formats without a negative zero have one zero. */
+export function negate(magnitude: bigint, dtype: AveragedDType): bigint {
+  return magnitude === 0n && LAYOUTS[dtype].unsigned ? 0n : magnitude | signBitOf(dtype)
 }
 
 export function signBitOf(dtype: AveragedDType): bigint {
@@ -52,10 +70,11 @@ export function referenceMean(
   let above = infinityOf(dtype)
   while (above - below > 1n) {
     const middle = (below + above) >> 1n
-    if (unitsOf(middle, dtype) * divisor <= magnitude) below = middle
+    if (magnitudeOf(middle, dtype) * divisor <= magnitude) below = middle
     else above = middle
   }
-  const twice = (unitsOf(below, dtype) + unitsOf(above, dtype)) * divisor
+  const twice = (magnitudeOf(below, dtype) + magnitudeOf(above, dtype)) * divisor
   const up = 2n * magnitude > twice || (2n * magnitude === twice && below & 1n)
-  return (up ? above : below) | (sum < 0n ? signBitOf(dtype) : 0n)
+  const rounded = up ? above : below
+  return sum < 0n ? negate(rounded, dtype) : rounded
 }

@@ -7,14 +7,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { Worker, type MessagePort } from 'node:worker_threads'
 import type * as Esbuild from 'esbuild'
-import {
-  EnvironmentError,
-  InputError,
-  messageOf,
-  SwaError,
-  UnsupportedError,
-  UsageError,
-} from '../util/errors.ts'
+import { EnvironmentError, InputError, messageOf, SwaError, UnsupportedError, UsageError } from './errors.ts'
 import { inOrder, type Channel, type Handlers, type RequestTable } from './channel.ts'
 
 interface WireError {
@@ -94,6 +87,11 @@ export class Thread<T extends RequestTable> implements Channel<T> {
       this.#pending.set(id, { resolve, reject })
       this.#worker.postMessage({ id, kind, argument }, transfer)
     })
+  }
+
+  /** Ends the thread; requests that have no answer yet fail. */
+  async close(): Promise<void> {
+    await this.#worker.terminate()
   }
 
   #settle({ id, result, error }: { id: number; result?: unknown; error?: WireError }): void {
