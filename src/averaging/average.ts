@@ -245,7 +245,7 @@ class Work {
       onProgress?.({ done: this.#done, total: this.#total, tensor })
       if (this.#done === this.#total) for (const file of this.#plan.files) await checkStamp(file)
     }
-    const { pieces } = source
+    const pieces = source.pieces?.bind(source)
     return {
       name: source.name,
       byteLength: source.byteLength,
@@ -257,7 +257,7 @@ class Work {
       },
       ...(pieces && {
         async *pieces() {
-          for await (const piece of pieces.call(source)) {
+          for await (const piece of pieces()) {
             heed()
             await count(piece.byteLength)
             yield piece

@@ -6,7 +6,7 @@
 import { readSync } from 'node:fs'
 import { InputError, messageOf } from '../util/errors.ts'
 import { DTYPES, numberToBfloat16, numberToFloat16 } from '../tensor/dtype.ts'
-import { encodeFloat8, type Float8DType } from '../tensor/float8.ts'
+import { encodeFloat8 } from '../tensor/float8.ts'
 import { BLOCK_BYTES, BlockMemory, GROUP, isGroupDType } from './block-memory.ts'
 import { viewOf } from './elements.ts'
 import { hashPieces, PIECE } from './piece-hash.ts'
@@ -223,5 +223,5 @@ function encode(dtype: AveragedDType, value: number): number {
   if (dtype === 'float32' || dtype === 'float64') return value
   if (dtype === 'float16') return numberToFloat16(value)
   if (dtype === 'bfloat16') return numberToBfloat16(value)
-  return encodeFloat8(dtype as Float8DType, value)
+  return encodeFloat8(dtype, value)
 }

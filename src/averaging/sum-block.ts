@@ -112,7 +112,7 @@ export class SumBlock {
   addFloat64(weight: number): void {
     const memory = this.#memory!
     const x = viewOf('float64', memory.members[0]!).subarray(0, this.#size) as Float64Array
-    if (weight !== 1) return this.add('float64', x, weight)
+    if (weight !== 1) { this.add('float64', x, weight); return; }
     this.#lower()
     for (const i of memory.addFloat64(this.#size)) this.#spillElement(i, x[i]!)
   }
@@ -229,7 +229,7 @@ export class SumBlock {
 
   /** Adds weight · x of a float64 x: Veltkamp's split into 25 and 28 bits makes both products exact. */
   #addProduct(i: number, x: number, weight: number): void {
-    if (!(Math.abs(x) < MAX_FLOAT64)) return this.#refuse(i, x, 0)
+    if (!(Math.abs(x) < MAX_FLOAT64)) { this.#refuse(i, x, 0); return; }
     const c = x * (2 ** 28 + 1)
     const upper = c - (c - x)
     this.#spill(i, upper * weight)
