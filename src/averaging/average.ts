@@ -20,8 +20,9 @@ import { isAveraged } from './rounding.ts'
 import { isIndex } from './shards.ts'
 import { MemberDigests } from './member-digests.ts'
 import type { MemberRecord } from './members.ts'
-import { MeanSource, SumSource, tailOf } from './streaming.ts'
-import { Summer, type SummedTensor } from './summer.ts'
+import { CombinedSource, MeanSource, OrderSource, SumSource, tailOf } from './streaming.ts'
+import type { SummedTensor } from './summand.ts'
+import { Summer } from './summer.ts'
 import { readBytes } from './tensor-bytes.ts'
 
 export interface AverageProgress {
@@ -70,6 +71,11 @@ export async function runAverage(
     summer = new Summer({ ...options, bytes: bytesToRead(plan), nonfinite: plan.nonfinite })
     const work = new Work(plan, checkpoints, summer, options)
     const partial = options.as === 'partial'
+    if (partial && plan.method.kind !== 'mean') {
+      throw new UsageError(
+        `average: expected the method mean for a partial average, found ${plan.method.kind}`,
+      )
+    }
     if (partial) await work.writePartial(out)
     else if (plan.output === 'onnx') await work.writeModel(out)
     else await work.writeTensors(out)
@@ -77,7 +83,10 @@ export async function runAverage(
     return {
       path: out,
       output: partial ? 'partial' : plan.output,
-      members: plan.files.reduce((sum, file) => sum + file.members.length, 0),
+      members: plan.files.reduce(
+        (sum, { role, members }) => sum + (role === 'member' ? members.length : 0),
+        0,
+      ),
       tensors: averaged.length,
       elements: averaged.reduce((sum, { dims }) => sum + sizeOf(dims), 0),
     }
@@ -180,18 +189,26 @@ class Work {
   #sourceOf(tensor: PlannedTensor, template: string | null): ByteSource | null {
     switch (tensor.policy) {
       case 'average':
-        return new MeanSource(
-          this.#summed(tensor),
-          this.#plan.count,
-          this.#summer,
-          this.#digests.listen(tensor.name),
-        )
+        return this.#averaged(tensor)
       case 'equal':
       case 'last':
         return tensor.from === template ? null : tensorSource(tensor.name, this.#given(tensor))
       case 'keep':
       case 'drop':
         return null
+    }
+  }
+
+  #averaged(tensor: PlannedTensor): ByteSource {
+    const { recipe, count, tensors } = this.#plan
+    const summed = this.#summed(tensor)
+    switch (recipe.kind) {
+      case 'sum':
+        return new MeanSource(summed, count, this.#summer, this.#digests.listen(tensor.name))
+      case 'order':
+        return new OrderSource(summed, recipe.trim, this.#summer)
+      case 'combine':
+        return new CombinedSource(summed, recipe.method, tensors.indexOf(tensor), this.#summer)
     }
   }
 

@@ -1,6 +1,7 @@
 /** Elements of the averaged dtypes as typed arrays, and the narrow ones as float32. */
 
-import { float8Values, type Float8DType } from '../tensor/float8.ts'
+import { DTYPES, numberToBfloat16, numberToFloat16 } from '../tensor/dtype.ts'
+import { encodeFloat8, float8Values, type Float8DType } from '../tensor/float8.ts'
 import type { AveragedDType } from './rounding.ts'
 
 /** What packed elements are viewed through: 16-bit and 8-bit formats as their bits. */
@@ -17,6 +18,11 @@ const ARRAYS: Readonly<Record<AveragedDType, Constructor & { readonly BYTES_PER_
   float8e4m3fnuz: Uint8Array,
   float8e5m2: Uint8Array,
   float8e5m2fnuz: Uint8Array,
+}
+
+/** Bytes of an element. */
+export function widthOf(dtype: AveragedDType): number {
+  return DTYPES[dtype].bits / 8
 }
 
 /** Packed bytes as elements: the same memory, or a copy where they are not aligned. */
@@ -52,4 +58,12 @@ function float16Table(): Float32Array {
     if (exponent === 31) return fraction ? NaN : sign * Infinity
     return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24)
   }))
+}
+
+/** A number that the dtype has, NaN and infinities included, as an element. */
+export function encodeElement(dtype: AveragedDType, value: number): number {
+  if (dtype === 'float32' || dtype === 'float64') return value
+  if (dtype === 'float16') return numberToFloat16(value)
+  if (dtype === 'bfloat16') return numberToBfloat16(value)
+  return encodeFloat8(dtype, value)
 }

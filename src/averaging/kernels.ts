@@ -109,7 +109,8 @@ export function mean16(
       const magnitude = word & 0x7fffffff
       const sign = (word >>> 16) & 0x8000
       // Below 2^-14 a float16 is a whole number of 2^-24; above, the exponent's bias changes from 127 to 15.
-      out[i] = sign | (magnitude < 0x38800000 ? Math.abs(f) * 2 ** 24 : (magnitude - 0x38000000) >> 13)
+      const normal = Math.min((magnitude - 0x38000000) >> 13, 0x7c00)
+      out[i] = sign | (magnitude < 0x38800000 ? Math.abs(f) * 2 ** 24 : normal)
     }
   }
 }

@@ -21,11 +21,17 @@ import { matchGraphs, type DescribedFile } from './match.ts'
 import { ordinalOf, totalWeight, type PlannedMember } from './members.ts'
 import { findRenaming, rename } from './renaming.ts'
 import { isAveraged } from './rounding.ts'
-import { wholeWeights } from './weights.ts'
+import { METHODS, recipeOf, type Method, type Recipe } from './methods.ts'
 
 export interface AverageOptions {
+  /** Default: the mean. */
+  readonly method?: Method
   /** One for each file, in any ratio; default: equal. Not with partial averages, which bring their own. */
   readonly weights?: readonly number[]
+  /** Only so many members, those of the greatest numbers in their names: the latest weights of a run (LAWA). */
+  readonly last?: number
+  /** The model that all members were fine-tuned from, for methods that look at differences to it. */
+  readonly base?: string
   /** The model that receives the average; default: the first ONNX file. */
   readonly into?: string
   /** Tensors that are not floats: `equal` refuses different ones (counters excepted), `last` takes the last member's. */
@@ -37,7 +43,8 @@ export interface AverageOptions {
 export interface PlannedFile extends FileStamp {
   readonly path: string
   readonly format: CheckpointFormat
-  /** Factor of each element; 1 for a partial, whose sums hold the weights already. */
+  readonly role: 'member' | 'base'
+  /** Factor of each element in a sum; 1 for a partial, whose sums hold the weights already. */
   readonly weight: number
   readonly members: readonly PlannedMember[]
 }
@@ -71,8 +78,11 @@ export interface AveragePlan {
   readonly output: 'onnx' | 'safetensors'
   readonly template: (FileStamp & { readonly path: string }) | null
   readonly fingerprint: string | null
-  readonly method: 'mean' | 'weighted mean'
-  /** Sum of the members' weights. */
+  /** For people: mean, weighted mean, TIES, ... */
+  readonly title: string
+  readonly method: Method
+  readonly recipe: Recipe
+  /** What sums are divided by: the weights of all files together. */
   readonly count: number
   readonly nonfinite: 'refuse' | 'allow'
   readonly files: readonly PlannedFile[]
@@ -84,33 +94,89 @@ export async function planAverage(
   paths: readonly string[],
   options: AverageOptions = {},
 ): Promise<AveragePlan> {
-  const [firstPath] = paths
-  if (firstPath === undefined) throw new UsageError('average: no file was given')
-  if (options.weights && options.weights.length !== paths.length) {
-    throw new UsageError(`average: expected ${paths.length} weights, found ${options.weights.length}`)
-  }
-  const weights = options.weights ? wholeWeights(options.weights) : paths.map(() => 1)
+  const chosen = chooseFiles(paths, options)
+  const firstPath = chosen.files[0]!.path
   const first = await openCheckpoint(firstPath)
   try {
     const seen: Seen[] = []
     let described: DescribedFile | null = null
-    for (const [i, path] of paths.entries()) {
+    for (const [i, { path, role, weight }] of chosen.files.entries()) {
       const checkpoint = i === 0 ? first : await openCheckpoint(path)
       try {
         const description = await describe(checkpoint)
         if (described && description) matchGraphs(described, description)
         if (i > 0) matchTensors(first, checkpoint)
         described ??= description
-        seen.push(await look(checkpoint, weights[i]!, description))
+        seen.push(await look(checkpoint, role, weight, description))
       } finally {
         if (i > 0) await checkpoint.close()
       }
     }
-    await refuseDuplicates(seen)
-    return await assemble(first, seen, options)
+    const members = seen.filter(({ file }) => file.role === 'member')
+    await refuseDuplicates(members)
+    return await assemble(first, seen, chosen, options)
   } finally {
     await first.close()
   }
+}
+
+interface ChosenFile {
+  readonly path: string
+  readonly role: PlannedFile['role']
+  readonly weight: number
+}
+
+interface Choice extends Pick<AveragePlan, 'method' | 'recipe'> {
+  readonly files: readonly ChosenFile[]
+}
+
+/** The files in the order of the method, the base first, with their weights. */
+function chooseFiles(given: readonly string[], options: AverageOptions): Choice {
+  const { method = { kind: 'mean' }, weights, last, base } = options
+  if (given.length === 0) throw new UsageError('average: no file was given')
+  if (weights && weights.length !== given.length) {
+    throw new UsageError(`average: expected ${given.length} weights, found ${weights.length}`)
+  }
+  const needsBase = METHODS[method.kind].base === true
+  if (needsBase !== (base !== undefined)) {
+    throw new UsageError(
+      needsBase
+        ? `average: ${method.kind} needs the model that the members were fine-tuned from`
+        : `average: ${method.kind} has no use for a base`,
+      needsBase ? { cure: 'name it with --base' } : {},
+    )
+  }
+  const members = latest(given, method, weights, last)
+  const recipe = recipeOf(method, members.length, weights && members.map(({ weight }) => weight))
+  const paths = [...(base === undefined ? [] : [base]), ...members.map(({ path }) => path)]
+  const factors = recipe.kind === 'sum' ? recipe.weights : paths.map(() => 1)
+  const files = paths.map((path, i) => ({
+    path,
+    role: base !== undefined && i === 0 ? ('base' as const) : ('member' as const),
+    weight: factors[i]!,
+  }))
+  return { method, recipe, files }
+}
+
+/** Members in the order of training, where that matters; of them the last ones. */
+function latest(
+  given: readonly string[],
+  method: Method,
+  weights: readonly number[] | undefined,
+  last: number | undefined,
+): { readonly path: string; readonly weight: number }[] {
+  const members = given.map((path, i) => ({ path, weight: weights?.[i] ?? 1 }))
+  if (last === undefined && method.kind !== 'ema') return members
+  if (last !== undefined && !(Number.isSafeInteger(last) && last >= 1)) {
+    throw new UsageError(`average: last: expected a whole number of members, found ${last}`)
+  }
+  const ordered = members.sort((a, b) => ordinalOf(a.path) - ordinalOf(b.path))
+  return last === undefined ? ordered : ordered.slice(-last)
+}
+
+function titleOf({ kind }: Method, members: readonly PlannedMember[]): string {
+  const weighted = kind === 'mean' && members.some(({ weight }) => weight !== members[0]!.weight)
+  return weighted ? 'weighted mean' : METHODS[kind].title
 }
 
 async function describe({ path, model }: Checkpoint): Promise<DescribedFile | null> {
@@ -121,6 +187,7 @@ async function describe({ path, model }: Checkpoint): Promise<DescribedFile | nu
 
 async function look(
   checkpoint: Checkpoint,
+  role: PlannedFile['role'],
   weight: number,
   description: DescribedFile | null,
 ): Promise<Seen> {
@@ -131,28 +198,37 @@ async function look(
     if (weight !== 1) {
       throw new UsageError(`average: ${path} is a partial average, whose members have their weights already`)
     }
-    const file = { path, format, weight, members: partial.members, ...stamp }
+    const file = { path, format, role, weight, members: partial.members, ...stamp }
     return { file, ...prints, fingerprint: partial.fingerprint }
   }
   const members = [{ name: basename(path), digest: null, weight, ordinal: ordinalOf(path) }]
   const fingerprint = description ? fingerprintOf(description.facts) : null
-  return { file: { path, format, weight, members, ...stamp }, ...prints, fingerprint }
+  return { file: { path, format, role, weight, members, ...stamp }, ...prints, fingerprint }
 }
 
 async function assemble(
   first: Checkpoint,
   seen: readonly Seen[],
+  { method, recipe }: Pick<AveragePlan, 'method' | 'recipe'>,
   options: AverageOptions,
 ): Promise<AveragePlan> {
   const files = seen.map(({ file }) => file)
   const members = files.flatMap(file => file.members)
-  const count = totalWeight(members)
+  const count = recipe.kind === 'sum' ? totalWeight(members) : members.length
+  const partial = files.find(({ format }) => format === 'partial')
+  if (partial && method.kind !== 'mean') {
+    throw new UsageError(
+      `average: ${partial.path} is a partial average: expected checkpoints for the method ${method.kind}, as sums do not tell single members`,
+    )
+  }
   const fingerprint = commonFingerprint(seen)
-  const last = await lastFile(seen)
+  const last = await lastFile(seen.filter(({ file }) => file.role === 'member'))
   const tensors = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, last, options))
   const plan = {
     fingerprint,
-    method: members.every(({ weight }) => weight === members[0]!.weight) ? 'mean' : 'weighted mean',
+    title: titleOf(method, members),
+    method,
+    recipe,
     count,
     nonfinite: options.nonfinite ?? 'refuse',
     files,

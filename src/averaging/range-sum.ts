@@ -3,21 +3,13 @@
  * or sums. It runs in threads or in the caller's (summer.ts).
  */
 
-import { readSync } from 'node:fs'
-import { InputError, messageOf } from '../util/errors.ts'
-import { DTYPES, numberToBfloat16, numberToFloat16 } from '../tensor/dtype.ts'
-import { encodeFloat8 } from '../tensor/float8.ts'
 import { BLOCK_BYTES, BlockMemory, GROUP, isGroupDType } from './block-memory.ts'
-import { viewOf } from './elements.ts'
+import { encodeElement, viewOf, widthOf } from './elements.ts'
 import { hashPieces, PIECE } from './piece-hash.ts'
+import { take, type Place } from './place.ts'
 import { Specials, type Unsummable } from './specials.ts'
 import { BLOCK, SumBlock, type Tail } from './sum-block.ts'
 import type { AveragedDType } from './rounding.ts'
-
-/** Where the bytes of a range are: in an open file, or given. */
-export type Place =
-  | { readonly fd: number; readonly position: number; /** For messages. */ readonly name: string }
-  | { readonly bytes: Uint8Array }
 
 export type RangeSummand =
   | { readonly kind: 'elements'; readonly weight: number; readonly place: Place }
@@ -26,7 +18,13 @@ export type RangeSummand =
 
 /** What is wanted of the sums; `total`: the weights of all members together. */
 export type Finish =
-  | { readonly kind: 'mean'; readonly total: number; readonly out: ArrayBuffer }
+  | {
+      readonly kind: 'mean'
+      readonly total: number
+      /** Whether means may lie beyond all members, where the dtype may have no number. */
+      readonly beyond: boolean
+      readonly out: ArrayBuffer
+    }
   | { readonly kind: 'pairs'; readonly out: ArrayBuffer }
   | { readonly kind: 'tail' }
 
@@ -55,10 +53,6 @@ export interface RangeResult {
 }
 
 const PAIR_BYTES = 16
-
-export function widthOf(dtype: AveragedDType): number {
-  return DTYPES[dtype].bits / 8
-}
 
 /** Pieces of elements that are hashed. */
 function piecesOf(dtype: AveragedDType, count: number): number {
@@ -172,7 +166,8 @@ export class RangeSum {
       const width = widthOf(dtype)
       const out = viewOf(dtype, new Uint8Array(finish.out, start * width, size * width))
       this.#block.mean(dtype, finish.total, out)
-      for (const { index, value } of specials) out[index] = encode(dtype, value)
+      if (finish.beyond) this.#specials.refuseOverflow(dtype, out)
+      for (const { index, value } of specials) out[index] = encodeElement(dtype, value)
       return
     }
     // Sums are finite: they can be taken apart again.
@@ -181,28 +176,6 @@ export class RangeSum {
     const { indices, values } = this.#block.tail()
     for (const index of indices) tail.indices.push(start + index)
     for (const value of values) tail.values.push(value)
-  }
-}
-
-/** Copies the bytes of a place, from `offset` on. */
-function take(place: Place, offset: number, into: Uint8Array): void {
-  if ('bytes' in place) {
-    into.set(place.bytes.subarray(offset, offset + into.byteLength))
-    return
-  }
-  const { fd, position, name } = place
-  for (let done = 0; done < into.byteLength;) {
-    let read: number
-    try {
-      read = readSync(fd, into, done, into.byteLength - done, position + offset + done)
-    } catch (error) {
-      throw new InputError(`read ${name}: ${messageOf(error)}`, { cause: error })
-    }
-    if (read === 0) {
-      const at = position + offset + done
-      throw new InputError(`${name}: the file became shorter while it was read (at byte ${at})`)
-    }
-    done += read
   }
 }
 
@@ -216,12 +189,4 @@ export function lowerBound(indices: readonly number[], index: number): number {
     else high = middle
   }
   return low
-}
-
-/** NaN or an infinity as an element. */
-function encode(dtype: AveragedDType, value: number): number {
-  if (dtype === 'float32' || dtype === 'float64') return value
-  if (dtype === 'float16') return numberToFloat16(value)
-  if (dtype === 'bfloat16') return numberToBfloat16(value)
-  return encodeFloat8(dtype, value)
 }

@@ -3,8 +3,12 @@
  * it is; every other one is refused, or, where that is allowed, what IEEE 754 makes of the sum.
  */
 
+import type { Elements } from './elements.ts'
+import { findUnsummable } from './kernels.ts'
+import type { AveragedDType } from './rounding.ts'
+
 export interface Unsummable {
-  /** The member, by its position among the summands. */
+  /** The member, by its position among the summands; -1: the result. */
   readonly summand: number
   readonly index: number
   readonly value: number
@@ -45,6 +49,12 @@ export class Specials {
 
   refuse({ summand, index, value }: Unsummable): void {
     this.#refused ??= { summand, index, value }
+  }
+
+  /** Refuses a result that its dtype has no number for. */
+  refuseOverflow(dtype: AveragedDType, out: Elements): void {
+    const index = findUnsummable(dtype, out)
+    if (index >= 0 && !this.#found.has(index)) this.refuse({ summand: -1, index, value: Infinity })
   }
 
   /** What stands at those elements instead of means of `summands` members; refuses what not all of them have. */

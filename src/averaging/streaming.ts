@@ -1,38 +1,54 @@
 /**
- * Means and sums of one tensor over many members, made when their bytes are asked for. Memory is bounded by a few ranges,
+ * One tensor of many members, averaged or combined when its bytes are asked for. Memory is bounded by a few ranges,
  * whatever the size of the tensor and the number of members.
  */
 
 import { sizeOf } from '../tensor/shape.ts'
 import { checkRange, type ByteSource } from '../tensor/source.ts'
-import { widthOf, type Finish, type RangeResult } from './range-sum.ts'
+import { ruleOf, type CombineMethod } from './combine-rules.ts'
+import { widthOf } from './elements.ts'
+import { rangesInOrder } from './ranges.ts'
+import type { Rule } from './range-combine.ts'
+import type { RangeResult } from './range-sum.ts'
 import type { Tail } from './sum-block.ts'
-import { Summer, type SummedTensor } from './summer.ts'
+import type { SummedTensor } from './summand.ts'
+import { Summer } from './summer.ts'
 
 /** Told of a tensor's pieces in their order: their hashes in the first summand of elements, in the second, and so on. */
 export type Hashed = (hashes: BigUint64Array) => void
 
 const PAIR_BYTES = 16
 
-/** Bytes made of the sums of a tensor, `width` for each element. */
-abstract class Summed implements ByteSource {
+interface Made {
+  readonly out: ArrayBuffer | null
+  readonly hashes?: BigUint64Array
+}
+
+/** Bytes made of what members have, `width` for each element. */
+abstract class RangeSource implements ByteSource {
   readonly name: string
   readonly byteLength: number
-  readonly #tensor: SummedTensor
-  readonly #summer: Summer
+  protected readonly tensor: SummedTensor
+  protected readonly summer: Summer
   readonly #width: number
-  readonly #hashed: Hashed | undefined
+  readonly #range: number
 
-  constructor(name: string, tensor: SummedTensor, summer: Summer, width: number, hashed?: Hashed) {
-    this.name = name
+  constructor(name: string, tensor: SummedTensor, summer: Summer, width: number, range: number) {
+    this.name = `${name} of tensor "${tensor.name}"`
     this.byteLength = sizeOf(tensor.dims) * width
-    this.#tensor = tensor
-    this.#summer = summer
+    this.tensor = tensor
+    this.summer = summer
     this.#width = width
-    this.#hashed = hashed
+    this.#range = range
   }
 
-  protected abstract finish(out: ArrayBuffer): Finish
+  /** Makes `count` elements from `start` on; `whole`: as a part of all of them in order. */
+  protected abstract make(start: number, count: number, out: ArrayBuffer, whole: boolean): Promise<Made>
+
+  /** Told of the results of `pieces`, in order. */
+  protected made(_made: Made): void {
+    // Most have nothing to do with them.
+  }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
     checkRange(this, offset, length)
@@ -40,33 +56,30 @@ abstract class Summed implements ByteSource {
     const first = Math.floor(offset / width)
     const end = Math.ceil((offset + length) / width)
     const bytes = new Uint8Array((end - first) * width)
-    for await (const { start, count, result } of this.#ranges(first, end, false)) {
-      bytes.set(new Uint8Array(result.out!, 0, count * width), (start - first) * width)
+    for await (const { start, count, made } of this.#ranges(first, end, false)) {
+      bytes.set(new Uint8Array(made.out!, 0, count * width), (start - first) * width)
     }
     return bytes.subarray(offset - first * width, offset - first * width + length)
   }
 
   async *pieces(): AsyncGenerator<Uint8Array> {
-    const hashed = this.#hashed
-    for await (const { count, result } of this.#ranges(0, sizeOf(this.#tensor.dims), hashed !== undefined)) {
-      hashed?.(result.hashes)
-      yield new Uint8Array(result.out!, 0, count * this.#width)
+    for await (const { count, made } of this.#ranges(0, sizeOf(this.tensor.dims), true)) {
+      this.made(made)
+      yield new Uint8Array(made.out!, 0, count * this.#width)
     }
   }
 
   /** The ranges from element `first` to `end`, in order; a result is valid until the next one is asked for. */
-  async *#ranges(first: number, end: number, hash: boolean) {
-    const size = this.#summer.rangeOf(this.#tensor)
-    const bytes = Math.min(size, end - first) * this.#width
+  async *#ranges(first: number, end: number, whole: boolean) {
+    const bytes = Math.min(this.#range, end - first) * this.#width
     const free: ArrayBuffer[] = []
-    const sum = async (start: number) => {
-      const count = Math.min(size, end - start)
-      const finish = this.finish(free.pop() ?? new ArrayBuffer(bytes))
-      return { start, count, result: await this.#summer.sum(this.#tensor, start, count, { finish, hash }) }
+    const make = async (start: number, count: number) => {
+      const out = free.pop() ?? new ArrayBuffer(bytes)
+      return { start, count, made: await this.make(start, count, out, whole) }
     }
-    for await (const range of inOrder(first, end, size, this.#summer.ahead, sum)) {
+    for await (const range of rangesInOrder(first, end, this.#range, this.summer.ahead, make)) {
       yield range
-      free.push(range.result.out!)
+      free.push(range.made.out!)
     }
   }
 
@@ -76,28 +89,70 @@ abstract class Summed implements ByteSource {
 }
 
 /** The mean of a tensor, in its own dtype, as a source of packed bytes. */
-export class MeanSource extends Summed {
+export class MeanSource extends RangeSource {
   readonly #total: number
+  readonly #beyond: boolean
+  readonly #hashed: Hashed | undefined
 
   /** `total`: the weights of all members together; `hashed`: told of the members' elements when all pieces are taken. */
   constructor(tensor: SummedTensor, total: number, summer = new Summer(), hashed?: Hashed) {
-    super(`mean of tensor "${tensor.name}"`, tensor, summer, widthOf(tensor.dtype), hashed)
+    super('mean', tensor, summer, widthOf(tensor.dtype), summer.rangeOf(tensor))
     this.#total = total
+    this.#beyond = tensor.summands.some(summand => summand.kind === 'elements' && summand.weight < 0)
+    this.#hashed = hashed
   }
 
-  protected finish(out: ArrayBuffer): Finish {
-    return { kind: 'mean', total: this.#total, out }
+  protected make(start: number, count: number, out: ArrayBuffer, whole: boolean): Promise<Made> {
+    const finish = { kind: 'mean', total: this.#total, beyond: this.#beyond, out } as const
+    return this.summer.sum(this.tensor, start, count, { finish, hash: whole && this.#hashed !== undefined })
+  }
+
+  protected override made({ hashes }: Made): void {
+    if (hashes) this.#hashed?.(hashes)
   }
 }
 
 /** The sums of a tensor as interleaved canonical pairs of float64, without the tail (`tailOf`). */
-export class SumSource extends Summed {
+export class SumSource extends RangeSource {
   constructor(tensor: SummedTensor, summer = new Summer()) {
-    super(`sums of tensor "${tensor.name}"`, tensor, summer, PAIR_BYTES)
+    super('sums', tensor, summer, PAIR_BYTES, summer.rangeOf(tensor))
   }
 
-  protected finish(out: ArrayBuffer): Finish {
-    return { kind: 'pairs', out }
+  protected make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+    return this.summer.sum(this.tensor, start, count, { finish: { kind: 'pairs', out } })
+  }
+}
+
+/** In each place the mean without the `trim` smallest and largest numbers. */
+export class OrderSource extends RangeSource {
+  readonly #trim: number
+
+  constructor(tensor: SummedTensor, trim: number, summer = new Summer()) {
+    super('trimmed mean', tensor, summer, widthOf(tensor.dtype), summer.rangeOf(tensor, true))
+    this.#trim = trim
+  }
+
+  protected make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+    return this.summer.order(this.tensor, start, count, this.#trim, out)
+  }
+}
+
+/** Members combined by a rule that takes the whole tensor into account: it is read for that before. */
+export class CombinedSource extends RangeSource {
+  readonly #method: CombineMethod
+  readonly #number: number
+  #rule: Promise<Rule> | null = null
+
+  /** `number`: that of the tensor, for methods that draw at random. */
+  constructor(tensor: SummedTensor, method: CombineMethod, number: number, summer = new Summer()) {
+    super(method.kind, tensor, summer, widthOf(tensor.dtype), summer.rangeOf(tensor, true))
+    this.#method = method
+    this.#number = number
+  }
+
+  protected async make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+    this.#rule ??= ruleOf(this.#method, this.tensor, this.#number, this.summer)
+    return this.summer.combine(this.tensor, start, count, await this.#rule, out)
   }
 }
 
@@ -105,39 +160,15 @@ export class SumSource extends Summed {
 export async function tailOf(tensor: SummedTensor, summer = new Summer(), hashed?: Hashed): Promise<Tail> {
   const indices: number[] = []
   const values: number[] = []
-  const size = summer.rangeOf(tensor)
-  const end = sizeOf(tensor.dims)
-  const sum = async (start: number): Promise<RangeResult & { start: number }> => {
-    const count = Math.min(size, end - start)
+  const sum = async (start: number, count: number): Promise<RangeResult & { start: number }> => {
     const options = { finish: { kind: 'tail' }, hash: hashed !== undefined } as const
     return { start, ...(await summer.sum(tensor, start, count, options)) }
   }
-  for await (const { start, tail, hashes } of inOrder(0, end, size, summer.ahead, sum)) {
+  const ranges = rangesInOrder(0, sizeOf(tensor.dims), summer.rangeOf(tensor), summer.ahead, sum)
+  for await (const { start, tail, hashes } of ranges) {
     hashed?.(hashes)
     for (const index of tail.indices) indices.push(start + index)
     for (const value of tail.values) values.push(value)
   }
   return { indices, values }
-}
-
-/** Runs a job for each range from `first` to `end`; gives the results in order, `ahead` jobs being under way. */
-async function* inOrder<T>(
-  first: number,
-  end: number,
-  size: number,
-  ahead: number,
-  run: (start: number) => Promise<T>,
-): AsyncGenerator<T, undefined> {
-  const flying: Promise<T>[] = []
-  let next = first
-  while (next < end || flying.length > 0) {
-    for (; next < end && flying.length < ahead; next += size) {
-      const promise = run(next)
-      // A failure is reported when its turn comes; until then it must not count as unhandled.
-      promise.catch(() => undefined)
-      flying.push(promise)
-    }
-    yield await flying.shift()!
-  }
-  return undefined
 }

@@ -9,7 +9,7 @@
  */
 
 import { invariant } from '../util/errors.ts'
-import { isGroupDType, type BlockMemory, type GroupDType } from './block-memory.ts'
+import { isGroupDType, limitOf, type BlockMemory, type GroupDType } from './block-memory.ts'
 import { canonicalExpansion, growExpansion } from './expansion.ts'
 import { bytesOf, viewOf, widen, type Elements } from './elements.ts'
 import { addFloat32, addFloat64, MAX_FLOAT64, mean16, mean8, meanFloat32, meanFloat64 } from './kernels.ts'
@@ -43,6 +43,9 @@ export interface Tail {
   readonly indices: readonly number[]
   readonly values: readonly number[]
 }
+
+/** Elements of one place are seldom further apart than so many powers of two. */
+const NARROW = 12
 
 const NO_LOW = new Float64Array(BLOCK)
 
@@ -84,37 +87,56 @@ export class SumBlock {
   /** Adds weight · x to the first elements; `x` is the view of a tensor of this dtype (16-bit types as their bits). */
   add(dtype: AveragedDType, x: Elements, weight: number): void {
     const high = this.#high.subarray(0, x.length)
-    if (x instanceof Float32Array) addFloat32(high, x, weight, this.#spillElement)
+    if (x instanceof Float32Array) this.#addNarrow(high, x, weight)
     else if (!(x instanceof Float64Array)) {
       const scratch = (this.#scratch ??= new Float32Array(BLOCK)).subarray(0, x.length)
       widen(dtype, x, scratch)
-      addFloat32(high, scratch, weight, this.#spillElement)
-    } else if (weight === 1) addFloat64(high, this.#lower(), x, this.#spillElement)
+      this.#addNarrow(high, scratch, weight)
+    } else if (weight === 1) addFloat64(high, this.#lower(), x, (i, v) => this.#spillElement(i, v, 1))
     else for (let i = 0; i < x.length; i++) this.#addProduct(i, x[i]!, weight)
   }
 
-  /** Adds the members of a group, weights[k] · element, whose elements are in the block's memory. */
-  addGroup(dtype: GroupDType, weights: readonly number[]): void {
+  /** Adds the members of a group, weights[k] · element, whose elements are in the block's memory from `first` on. */
+  addGroup(dtype: GroupDType, weights: readonly number[], first = 0): void {
     const memory = this.#memory!
-    const spilled = memory.addGroup(dtype, this.#size, weights)
+    if (dtype === 'float32' && limitOf(dtype, weights) < NARROW) {
+      this.#addProducts(weights, first)
+      return
+    }
+    const spilled = memory.addGroup(dtype, this.#size, weights, first)
     if (spilled.length === 0) return
-    const members = weights.map((_, k) => viewOf(dtype, memory.members[k]!))
+    const members = weights.map((_, k) => viewOf(dtype, memory.members[first + k]!))
     for (const i of spilled) {
       members.forEach((x, k) => {
         if (x instanceof Float32Array) this.#one[0] = x[i]!
         else widen(dtype, x.subarray(i, i + 1) as Uint16Array, this.#one)
-        this.#spillElement(i, this.#one[0]! * weights[k]!, k)
+        this.#spillElement(i, this.#one[0]!, weights[k]!, k)
       })
     }
   }
 
-  /** Adds the float64 elements of the first member in the block's memory. */
-  addFloat64(weight: number): void {
+  /** The same for float32 and weights of many digits. */
+  #addProducts(weights: readonly number[], first: number): void {
     const memory = this.#memory!
-    const x = viewOf('float64', memory.members[0]!).subarray(0, this.#size) as Float64Array
-    if (weight !== 1) { this.add('float64', x, weight); return; }
     this.#lower()
-    for (const i of memory.addFloat64(this.#size)) this.#spillElement(i, x[i]!)
+    weights.forEach((weight, k) => {
+      const x = viewOf('float32', memory.members[first + k]!)
+      for (const i of memory.addFloat32(this.#size, weight, first + k)) {
+        this.#spillElement(i, x[i]!, weight, k)
+      }
+    })
+  }
+
+  /** Adds the float64 elements of a member in the block's memory. */
+  addFloat64(weight: number, member = 0): void {
+    const memory = this.#memory!
+    const x = viewOf('float64', memory.members[member]!).subarray(0, this.#size) as Float64Array
+    if (weight !== 1) {
+      this.add('float64', x, weight)
+      return
+    }
+    this.#lower()
+    for (const i of memory.addFloat64(this.#size, member)) this.#spillElement(i, x[i]!, 1)
   }
 
   /** Adds sums of other members: pairs, interleaved as high, low, high, low. */
@@ -221,15 +243,22 @@ export class SumBlock {
     low[i] = NaN
   }
 
-  /** For elements, times their weights: those that are refused are not added. */
-  readonly #spillElement = (i: number, v: number, member = 0): void => {
-    if (Math.abs(v) < MAX_FLOAT64) this.#spill(i, v)
-    else this.#refuse(i, v, member)
+  /** Adds weight · x of an element; one that is refused is not added. */
+  #spillElement(i: number, x: number, weight: number, member = 0): void {
+    if (Math.abs(x) < MAX_FLOAT64) this.#spill(i, x * weight)
+    else this.#refuse(i, x, member)
+  }
+
+  #addNarrow(high: Float64Array, x: Float32Array, weight: number): void {
+    addFloat32(high, x, weight, i => this.#spillElement(i, x[i]!, weight))
   }
 
   /** Adds weight · x of a float64 x: Veltkamp's split into 25 and 28 bits makes both products exact. */
   #addProduct(i: number, x: number, weight: number): void {
-    if (!(Math.abs(x) < MAX_FLOAT64)) { this.#refuse(i, x, 0); return; }
+    if (!(Math.abs(x) < MAX_FLOAT64)) {
+      this.#refuse(i, x, 0)
+      return
+    }
     const c = x * (2 ** 28 + 1)
     const upper = c - (c - x)
     this.#spill(i, upper * weight)

@@ -1,5 +1,45 @@
-/** What a summing thread is asked. */
+/** What an averaging thread is asked, and its answers. */
 
-import type { RangeRequest, RangeResult } from './range-sum.ts'
+import type { Handlers } from '../util/channel.ts'
+import {
+  RangeCombine,
+  type CombineRequest,
+  type MeasureRequest,
+  type MeasureResult,
+} from './range-combine.ts'
+import { RangeOrder, type OrderRequest, type OutResult } from './range-order.ts'
+import { RangeSum, type RangeRequest, type RangeResult } from './range-sum.ts'
 
-export type SumRequests = { sum: { arguments: RangeRequest; result: RangeResult } }
+export type SumRequests = {
+  sum: { arguments: RangeRequest; result: RangeResult }
+  order: { arguments: OrderRequest; result: OutResult }
+  measure: { arguments: MeasureRequest; result: MeasureResult }
+  combine: { arguments: CombineRequest; result: OutResult }
+}
+
+/** The answers of one thread. */
+export function sumHandlers(): Handlers<SumRequests> {
+  let sums: RangeSum | null = null
+  // Sums that come in several requests; other ones may come in between.
+  let parts: RangeSum | null = null
+  const orders = new RangeOrder()
+  const combinations = new RangeCombine()
+  const now = <T>(work: () => T) => Promise.resolve().then(work)
+  return {
+    sum: request =>
+      now(() => {
+        const whole = request.first && request.finish !== null
+        return (whole ? (sums ??= new RangeSum()) : (parts ??= new RangeSum())).run(request)
+      }),
+    order: request => now(() => orders.run(request)),
+    measure: request => now(() => combinations.measure(request)),
+    combine: request => now(() => combinations.combine(request)),
+  }
+}
+
+/** The buffers of an answer that are handed over. */
+export function buffersOf(result: SumRequests[keyof SumRequests]['result']): ArrayBuffer[] {
+  if (!('out' in result)) return result.map(({ buffer }) => buffer as ArrayBuffer)
+  const hashes = 'hashes' in result ? [result.hashes.buffer as ArrayBuffer] : []
+  return result.out ? [result.out, ...hashes] : hashes
+}

@@ -1,47 +1,23 @@
-/** Sums ranges of tensors, in several threads or in this one. */
+/** Sums and combines ranges of tensors, in several threads or in this one. */
 
 import { availableParallelism } from 'node:os'
-import { InputError, invariant } from '../util/errors.ts'
-import { formatShape, stridesOf, type Shape } from '../tensor/shape.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { invariant } from '../util/errors.ts'
 import { inOrder, type Channel } from '../util/channel.ts'
 import { Thread } from '../util/thread.ts'
 import { GROUP } from './block-memory.ts'
-import {
-  blockOf,
-  lowerBound,
-  RangeSum,
-  widthOf,
-  type Finish,
-  type Place,
-  type RangeResult,
-  type RangeSummand,
-} from './range-sum.ts'
-import type { AveragedDType } from './rounding.ts'
-import type { Unsummable } from './specials.ts'
-import type { SumRequests } from './sum-messages.ts'
-import type { Tail } from './sum-block.ts'
-import { readBytes } from './tensor-bytes.ts'
+import { widthOf } from './elements.ts'
+import type { Measure, MeasureResult, Rule } from './range-combine.ts'
+import type { OutResult } from './range-order.ts'
+import { blockOf, type Finish, type RangeResult } from './range-sum.ts'
+import { isInFiles, placeOf, rangeSummand, refusal, type SummedTensor } from './summand.ts'
+import { sumHandlers, type SumRequests } from './sum-messages.ts'
 
-/** What one member adds to the sums of a tensor. */
-export type Summand =
-  /** weight · element. */
-  | {
-      readonly kind: 'elements'
-      /** The file, for messages. */
-      readonly member: string
-      readonly tensor: Tensor
-      readonly weight: number
-    }
-  /** Sums of other members (partial.ts): pairs of float64, and a tail in the order of its indices. */
-  | { readonly kind: 'sums'; readonly member: string; readonly pairs: Tensor; readonly tail: Tail }
-
-/** A tensor to be averaged. */
-export interface SummedTensor {
-  readonly name: string
-  readonly dtype: AveragedDType
-  readonly dims: Shape
-  readonly summands: readonly Summand[]
+export interface SummerOptions {
+  /** Threads; default: one for each core, at most eight, none for few bytes. 0: this thread. */
+  readonly threads?: number
+  /** Bytes that will be read. */
+  readonly bytes?: number
+  readonly nonfinite?: 'refuse' | 'allow'
 }
 
 export interface SumOptions {
@@ -51,61 +27,34 @@ export interface SumOptions {
 
 /** Blocks of a range that a thread reads by itself. */
 const RANGE_BLOCKS = 16
-const PAIR_BYTES = 16
+/** Bytes of all members in a range that is read here. */
+const RANGE_BYTES = 1 << 22
 /** Bytes to be read from which threads are worth their start. */
 const WORTH_THREADS = 1 << 26
+const MOST_THREADS = 8
 
-export interface SummerOptions {
-  /** Threads; default: one for each core, at most eight. 0: this thread. */
-  readonly threads?: number
-  /** Bytes that will be read. */
-  readonly bytes?: number
-  readonly nonfinite?: 'refuse' | 'allow'
-}
-
-/** A thread's requests: a block that comes in several is not mixed with others. */
-class Lane {
-  readonly #channel: Channel<SumRequests>
-  #free: Promise<unknown> = Promise.resolve()
-  load = 0
-
-  constructor(channel: Channel<SumRequests>) {
-    this.#channel = channel
-  }
-
-  async use<T>(ask: (channel: Channel<SumRequests>) => Promise<T>, alone: boolean): Promise<T> {
-    this.load++
-    try {
-      const before = this.#free
-      if (!alone) {
-        await before
-        return await ask(this.#channel)
-      }
-      const turn = before.then(() => ask(this.#channel))
-      this.#free = turn.catch(() => undefined)
-      return await turn
-    } finally {
-      this.load--
-    }
-  }
+/** A thread, and how much is asked of it. */
+interface Lane {
+  readonly channel: Channel<SumRequests>
+  load: number
+  /** When the last sum that comes in several requests is through: one at a time. */
+  parts: Promise<unknown>
 }
 
 export class Summer {
   readonly #lanes: readonly Lane[]
+  readonly #threads: readonly Thread<SumRequests>[]
   readonly #nonfinite: 'refuse' | 'allow'
-  readonly #close: () => Promise<void>
 
   constructor({ threads, bytes = 0, nonfinite = 'refuse' }: SummerOptions = {}) {
-    const count = threads ?? (bytes < WORTH_THREADS ? 0 : Math.min(8, availableParallelism()))
-    const started = Array.from(
-      { length: count },
+    const usual = bytes < WORTH_THREADS ? 0 : Math.min(MOST_THREADS, availableParallelism())
+    this.#threads = Array.from(
+      { length: threads ?? usual },
       () => new Thread<SumRequests>('./sum-thread', import.meta.url, 'averaging'),
     )
-    this.#lanes = (count > 0 ? started : [here()]).map(channel => new Lane(channel))
+    const channels = this.#threads.length > 0 ? this.#threads : [inOrder(sumHandlers())]
+    this.#lanes = channels.map(channel => ({ channel, load: 0, parts: Promise.resolve() }))
     this.#nonfinite = nonfinite
-    this.#close = async () => {
-      for (const thread of started) await thread.close()
-    }
   }
 
   /** Ranges that keep all threads busy. */
@@ -113,116 +62,123 @@ export class Summer {
     return 2 * this.#lanes.length + 1
   }
 
-  /** Elements of a range of this tensor. */
-  rangeOf({ dtype, summands }: SummedTensor): number {
-    return blockOf(dtype) * (summands.every(summand => fileOf(tensorOf(summand)) !== null) ? RANGE_BLOCKS : 1)
+  /** Elements of a range; `together`: all members of it are needed at once. */
+  rangeOf(tensor: SummedTensor, together = false): number {
+    const block = blockOf(tensor.dtype)
+    if (isInFiles(tensor)) return block * RANGE_BLOCKS
+    if (!together) return block
+    const share = Math.floor(RANGE_BYTES / tensor.summands.length / widthOf(tensor.dtype))
+    return Math.min(block, Math.max(1024, share))
   }
 
   /** Sums `count` elements from `start` on: at most a range. */
   async sum(tensor: SummedTensor, start: number, count: number, options: SumOptions): Promise<RangeResult> {
     const { dtype, summands } = tensor
     const { finish, hash = false } = options
-    const request = { dtype, count, hash, nonfinite: this.#nonfinite }
-    const lane = this.#lanes.reduce((best, other) => (other.load < best.load ? other : best))
-    const transfer = 'out' in finish ? [finish.out] : []
-    const inFiles = summands.every(summand => fileOf(tensorOf(summand)) !== null)
-    const result = await lane.use(async channel => {
-      if (inFiles) {
-        const places = summands.map(summand =>
-          rangeSummand(summand, dtype, start, placeIn(summand, dtype, start)),
-        )
-        return channel.request('sum', { ...request, summands: places, first: true, finish }, transfer)
-      }
+    const group = isInFiles(tensor) ? summands.length : GROUP
+    const lane = this.#lane()
+    const ask = async () => {
       const hashes: BigUint64Array[] = []
       let last: RangeResult | null = null
-      for (let s = 0; s < summands.length; s += GROUP) {
-        const group = await Promise.all(
-          summands.slice(s, s + GROUP).map(async summand => {
-            const bytes = await readSummand(summand, dtype, start, count)
-            // A view is sent with all that it is a view of.
-            const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
-            return rangeSummand(summand, dtype, start, { bytes: own })
-          }),
-        )
-        const isLast = s + GROUP >= summands.length
-        last = await channel.request(
+      for (let s = 0; s < summands.length && !last?.refused; s += group) {
+        const members = summands.slice(s, s + group)
+        const ranges = await Promise.all(members.map(one => rangeSummand(one, dtype, start, count)))
+        const isLast = s + group >= summands.length
+        const request = { dtype, count, hash, nonfinite: this.#nonfinite, summands: ranges, first: s === 0 }
+        last = await lane.channel.request(
           'sum',
-          { ...request, summands: group, first: s === 0, finish: isLast ? finish : null },
-          isLast ? transfer : [],
+          { ...request, finish: isLast ? finish : null },
+          isLast && 'out' in finish ? [finish.out] : [],
         )
         hashes.push(last.hashes)
-        if (last.refused) break
       }
       invariant(last, `tensor "${tensor.name}" has no summands`)
-      return { ...last, hashes: BigUint64Array.from(hashes.flatMap(list => [...list])) }
-    }, !inFiles)
+      return hashes.length === 1 ? last : { ...last, hashes: joined(hashes) }
+    }
+    const result = await this.#counted(lane, () => {
+      if (group >= summands.length) return ask()
+      const turn = lane.parts.then(ask)
+      lane.parts = turn.catch(() => undefined)
+      return turn
+    })
     if (result.refused) throw refusal(tensor, start, result.refused)
     return result
   }
 
-  /** Ends the threads; waits for what they do. */
-  close(): Promise<void> {
-    return this.#close()
+  /** Sorts the numbers of each place and averages them without the `trim` smallest and largest. */
+  async order(
+    tensor: SummedTensor,
+    start: number,
+    count: number,
+    trim: number,
+    out: ArrayBuffer,
+  ): Promise<OutResult> {
+    const { dtype } = tensor
+    const places = await this.#places(tensor, start, count)
+    const lane = this.#lane()
+    const request = { dtype, count, places, trim, nonfinite: this.#nonfinite, out }
+    const result = await this.#counted(lane, () => lane.channel.request('order', request, [out]))
+    if (result.refused) throw refusal(tensor, start, result.refused)
+    return result
+  }
+
+  async measure(
+    tensor: SummedTensor,
+    start: number,
+    count: number,
+    measure: Measure,
+  ): Promise<MeasureResult> {
+    const { dtype } = tensor
+    const places = await this.#places(tensor, start, count)
+    const lane = this.#lane()
+    return this.#counted(lane, () => lane.channel.request('measure', { dtype, count, places, measure }))
+  }
+
+  async combine(
+    tensor: SummedTensor,
+    start: number,
+    count: number,
+    rule: Rule,
+    out: ArrayBuffer,
+  ): Promise<OutResult> {
+    const { dtype } = tensor
+    const places = await this.#places(tensor, start, count)
+    const lane = this.#lane()
+    const request = { dtype, count, start, places, rule, nonfinite: this.#nonfinite, out }
+    const result = await this.#counted(lane, () => lane.channel.request('combine', request, [out]))
+    if (result.refused) throw refusal(tensor, start, result.refused)
+    return result
+  }
+
+  /** Ends the threads. */
+  async close(): Promise<void> {
+    for (const thread of this.#threads) await thread.close()
+  }
+
+  #places({ dtype, summands }: SummedTensor, start: number, count: number) {
+    return Promise.all(summands.map(summand => placeOf(summand, dtype, start, count)))
+  }
+
+  #lane(): Lane {
+    return this.#lanes.reduce((best, other) => (other.load < best.load ? other : best))
+  }
+
+  async #counted<T>(lane: Lane, ask: () => Promise<T>): Promise<T> {
+    lane.load++
+    try {
+      return await ask()
+    } finally {
+      lane.load--
+    }
   }
 }
 
-function here(): Channel<SumRequests> {
-  const sums = new RangeSum()
-  return inOrder<SumRequests>({ sum: request => Promise.resolve().then(() => sums.run(request)) })
-}
-
-function tensorOf(summand: Summand): Tensor {
-  return summand.kind === 'sums' ? summand.pairs : summand.tensor
-}
-
-/** Where a tensor's bytes begin in an open file; null where they are elsewhere. */
-function fileOf({ data }: Tensor): { fd: number; position: number; name: string } | null {
-  if (!('source' in data) || data.source.fd === undefined) return null
-  return { fd: data.source.fd, position: data.offset, name: data.source.name }
-}
-
-function bytesBefore(summand: Summand, dtype: AveragedDType, elements: number): number {
-  return elements * (summand.kind === 'sums' ? PAIR_BYTES : widthOf(dtype))
-}
-
-function placeIn(summand: Summand, dtype: AveragedDType, start: number): Place {
-  const { fd, position, name } = fileOf(tensorOf(summand))!
-  return { fd, name, position: position + bytesBefore(summand, dtype, start) }
-}
-
-function readSummand(
-  summand: Summand,
-  dtype: AveragedDType,
-  start: number,
-  count: number,
-): Promise<Uint8Array> {
-  const bytes = (elements: number) => bytesBefore(summand, dtype, elements)
-  return readBytes(tensorOf(summand), bytes(start), bytes(count))
-}
-
-function rangeSummand(summand: Summand, dtype: AveragedDType, start: number, place: Place): RangeSummand {
-  if (summand.kind === 'elements') return { kind: 'elements', weight: summand.weight, place }
-  const { indices, values } = summand.tail
-  const first = lowerBound(indices, start)
-  const end = lowerBound(indices, start + blockOf(dtype) * RANGE_BLOCKS)
-  const tail = {
-    indices: indices.slice(first, end).map(index => index - start),
-    values: values.slice(first, end),
+function joined(lists: readonly BigUint64Array[]): BigUint64Array {
+  const all = new BigUint64Array(lists.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const list of lists) {
+    all.set(list, at)
+    at += list.length
   }
-  return { kind: 'sums', place, tail }
-}
-
-function refusal(
-  { name, dtype, dims, summands }: SummedTensor,
-  start: number,
-  { summand, index: at, value }: Unsummable,
-): InputError {
-  const index = start + at
-  const place = formatShape(stridesOf(dims).map((stride, axis) => Math.floor(index / stride) % dims[axis]!))
-  return new InputError(
-    `average: ${summands[summand]!.member}: tensor "${name}" ${dtype}${formatShape(dims)}, element ${index} at ${place}: expected a finite number, found ${value}`,
-    {
-      cure: 'leave this member out, as its training had diverged when it was saved; or take NaN and infinities over with --allow-nonfinite',
-    },
-  )
+  return all
 }

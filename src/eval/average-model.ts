@@ -45,7 +45,7 @@ export interface AverageModelContext {
 }
 
 export interface AverageResult extends AverageReport {
-  readonly method: AveragePlan['method']
+  readonly method: string
   readonly files: readonly string[]
   /** The model that received the average. */
   readonly into: string | null
@@ -81,10 +81,12 @@ export async function averageModel(
     if (stale) for (const path of [target, `${target}.data`]) await rm(path, { force: true })
   }
   const files = plan.files.map(({ path }) => path)
-  const members = plan.files.filter(({ format }) => format === 'onnx').map(({ path }) => path)
+  const members = plan.files
+    .filter(({ format, role }) => format === 'onnx' && role === 'member')
+    .map(({ path }) => path)
   return {
     ...report,
-    ...{ path: out, method: plan.method, files, into, batchNorms, recalibrated },
+    ...{ path: out, method: plan.title, files, into, batchNorms, recalibrated },
     evaluation: val === undefined ? null : await compare(engine, [...members, out], val, options, context),
     warnings: batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [],
   }

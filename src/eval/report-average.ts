@@ -16,11 +16,11 @@ const POLICIES: Readonly<Record<TensorPolicy, string>> = {
 
 /** Files with their weights, and what becomes of the tensors; those that could not be averaged are named. */
 export function describeAveragePlan(plan: AveragePlan): string {
-  const { files, tensors, template, method, output } = plan
-  const rows = files.map(({ path, format, weight, members }) => [
+  const { files, tensors, template, title, output } = plan
+  const rows = files.map(({ path, format, role, weight, members }) => [
     `  ${path}`,
     format,
-    members.length === 1 ? `weight ${weight}` : `${members.length} members`,
+    role === 'base' ? 'base' : members.length === 1 ? `weight ${weight}` : `${members.length} members`,
   ])
   const groups = Object.entries(POLICIES).flatMap(([policy, words]) => {
     const group = tensors.filter(tensor => tensor.policy === policy)
@@ -37,7 +37,7 @@ export function describeAveragePlan(plan: AveragePlan): string {
     ])
   const renamed = tensors.find(({ place }) => place !== undefined)
   return [
-    `${method} of ${files.length} files, ${output === 'onnx' ? `into ${template!.path}` : 'as safetensors'}`,
+    `${title} of ${files.length} files, ${output === 'onnx' ? `into ${template!.path}` : 'as safetensors'}`,
     formatTable(rows),
     ...(renamed ? [`names differ: ${renamed.name} is ${renamed.place!} in the model, and so on`] : []),
     '',

@@ -3,8 +3,6 @@
  * learning", 2022; Noune et al., "8-bit numerical formats for deep neural networks", 2022 (the unsigned-zero forms).
  */
 
-import { invariant } from '../util/errors.ts'
-
 export type Float8DType = 'float8e4m3fn' | 'float8e4m3fnuz' | 'float8e5m2' | 'float8e5m2fnuz'
 
 interface Layout {
@@ -32,28 +30,34 @@ function decode({ fractionBits, bias, special }: Layout, code: number): number {
   return sign * (exponent === 0 ? fraction * 2 ** (1 - bias) : (1 + fraction) * 2 ** (exponent - bias))
 }
 
-const values = new Map<Float8DType, Float32Array>()
-const codes = new Map<Float8DType, ReadonlyMap<number, number>>()
+interface Table {
+  readonly values: Float32Array
+  readonly codes: ReadonlyMap<number, number>
+  readonly largest: number
+}
 
-/** The value of each of the 256 codes. */
-export function float8Values(dtype: Float8DType): Float32Array {
-  let table = values.get(dtype)
-  if (!table) {
-    table = Float32Array.from({ length: 256 }, (_, code) => decode(LAYOUTS[dtype], code))
-    values.set(dtype, table)
-  }
+const tables = new Map<Float8DType, Table>()
+
+function tableOf(dtype: Float8DType): Table {
+  const known = tables.get(dtype)
+  if (known) return known
+  const values = Float32Array.from({ length: 256 }, (_, code) => decode(LAYOUTS[dtype], code))
+  // A Map has one key for both zeros, and one for all NaN: the smallest code comes last and stays.
+  const codes = new Map([...values.entries()].reverse().map(([code, number]) => [number, code]))
+  const table = { values, codes, largest: Math.max(...values.filter(Number.isFinite)) }
+  tables.set(dtype, table)
   return table
 }
 
-/** The code of a number that the format has. */
+/** The value of each of the 256 codes. */
+export function float8Values(dtype: Float8DType): Float32Array {
+  return tableOf(dtype).values
+}
+
+/** The code of a number that the format has; a larger one is infinite, or NaN where there is no infinity. */
 export function encodeFloat8(dtype: Float8DType, value: number): number {
-  let known = codes.get(dtype)
-  if (!known) {
-    // A Map has one key for both zeros: the first code, that of +0, stays.
-    known = new Map([...float8Values(dtype).entries()].reverse().map(([code, number]) => [number, code]))
-    codes.set(dtype, known)
-  }
-  const code = known.get(value)
-  invariant(code !== undefined, `${value} is no number of ${dtype}`)
-  return Object.is(value, -0) && LAYOUTS[dtype].special !== 'nanZero' ? 0x80 : code
+  const { codes, largest } = tableOf(dtype)
+  if (Object.is(value, -0) && LAYOUTS[dtype].special !== 'nanZero') return 0x80
+  const beyond = Math.abs(value) > largest ? Math.sign(value) * Infinity : value
+  return codes.get(beyond) ?? codes.get(NaN)!
 }

@@ -168,7 +168,7 @@ test('weights in any ratio', async () => {
     await make('a', 1)
     await make('b', 11)
     const plan = await planAverage([file('a'), file('b')], { weights: [0.3, 0.7] })
-    assert.equal([plan.method, plan.count], ['weighted mean', 10])
+    assert.equal([plan.title, plan.count], ['weighted mean', 10])
     await runAverage(plan, file('out'))
     const out = await openSafetensors(file('out'))
     assert.equal((await out.tensors.get('w')!.load()).toNumbers(), [8])
@@ -176,7 +176,7 @@ test('weights in any ratio', async () => {
     assert.equal(Object.fromEntries(members.map(({ name, weight }) => [name, weight])), { a: 3, b: 7 })
     await out.close()
     const equal = await planAverage([file('a'), file('b')], { weights: [0.5, 0.5] })
-    assert.equal([equal.method, equal.count], ['mean', 2])
+    assert.equal([equal.title, equal.count], ['mean', 2])
     const errors: [number[], string][] = [
       [[1], 'average: expected 2 weights, found 1'],
       [[1, 0], 'average: a weight should be a positive number, found 0'],

@@ -5,8 +5,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { canonicalExpansion, growExpansion, roundExpansion } from '../../src/averaging/expansion.ts'
 import { roundedQuotient, toUnits } from '../../src/averaging/rational.ts'
-import { viewOf, type Elements } from '../../src/averaging/elements.ts'
-import { RangeSum, widthOf } from '../../src/averaging/range-sum.ts'
+import { viewOf, widthOf, type Elements } from '../../src/averaging/elements.ts'
+import { RangeSum } from '../../src/averaging/range-sum.ts'
 import { FORMATS, roundMean, type AveragedDType } from '../../src/averaging/rounding.ts'
 import { SumBlock, UnsummableValue } from '../../src/averaging/sum-block.ts'
 import { numberToBfloat16, numberToFloat16 } from '../../src/tensor/dtype.ts'
@@ -70,7 +70,7 @@ function meanByRanges(
       const place = { bytes: bytes.slice(start * width, (start + count) * width) }
       return { kind: 'elements' as const, weight: weights[m]!, place }
     })
-    const finish = { kind: 'mean' as const, total, out: new ArrayBuffer(count * width) }
+    const finish = { kind: 'mean' as const, total, beyond: false, out: new ArrayBuffer(count * width) }
     const request = { dtype, count, hash: false, nonfinite: 'refuse' as const }
     const worker = workers[k % workers.length]!
     const parts = [summands.slice(0, cut), summands.slice(cut)].filter(part => part.length > 0)

@@ -18,7 +18,9 @@ test('weights become the smallest whole numbers of the same ratio', () => {
   assert.equal(wholeWeights([12.5]), [1])
   assert.throws(() => wholeWeights([1, 2 ** 28]), /sum up to 268435457, expected at most 2\^28/)
   assert.throws(() => wholeWeights([1, Infinity]), /found Infinity/)
-  assert.throws(() => wholeWeights([-1]), /found -1/)
+  assert.throws(() => wholeWeights([1, 0]), /found 0/)
+  assert.equal(wholeWeights([-0.5, 1.5]), [-1, 3])
+  assert.throws(() => wholeWeights([-1]), /should have a sum above 0/)
 })
 
 test('the ordinal of a file is the last number in its name', () => {

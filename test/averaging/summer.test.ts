@@ -8,7 +8,8 @@ import { MemberDigests } from '../../src/averaging/member-digests.ts'
 import type { PlannedFile } from '../../src/averaging/plan.ts'
 import type { AveragedDType } from '../../src/averaging/rounding.ts'
 import { MeanSource, SumSource } from '../../src/averaging/streaming.ts'
-import { Summer, type Summand } from '../../src/averaging/summer.ts'
+import type { Summand } from '../../src/averaging/summand.ts'
+import { Summer } from '../../src/averaging/summer.ts'
 import { FileSource } from '../../src/tensor/file-source.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { Random } from '../../src/util/random.ts'
@@ -56,7 +57,7 @@ test('any number of threads, from files and from memory: the same means, sums an
       for (const tensors of [inFiles, resident]) {
         const summer = new Summer({ threads })
         const files = tensors.map((_, k) => ({
-          ...{ path: `m${k}`, format: 'safetensors', weight: 1, bytes: 0, modified: 0 },
+          ...{ path: `m${k}`, format: 'safetensors', role: 'member', weight: 1, bytes: 0, modified: 0 },
           members: [{ name: `m${k}`, digest: null, weight: 1, ordinal: k }],
         })) as PlannedFile[]
         // The tensor of the record cannot be read: its hash must have come with the sums.

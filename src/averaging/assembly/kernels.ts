@@ -188,24 +188,49 @@ export function sumBfloat16(
     : sum16(false, false, high, x, stride, members, count, weights, limit, spills)
 }
 
-// high[i] + low[i] += x[i], by Knuth's two-sum; what the pair cannot hold, and elements of 2^990 and above, are spilled.
+// A pair of vectors plus a vector, by Knuth's two-sum; gives the elements for which that is exact.
+// @ts-ignore: decorator
+@inline
+function addPair2(high: usize, low: usize, v: v128, allowed: v128): i32 {
+  const a = v128.load(high)
+  const s = f64x2.add(a, v)
+  const b = f64x2.sub(s, a)
+  const error = f64x2.add(f64x2.sub(a, f64x2.sub(s, b)), f64x2.sub(v, b))
+  const c = v128.load(low)
+  const t = f64x2.add(c, error)
+  const held = v128.and(f64x2.eq(f64x2.sub(t, c), error), f64x2.eq(f64x2.sub(t, error), c))
+  const exact = v128.and(held, allowed)
+  v128.store(high, v128.bitselect(s, a, exact))
+  v128.store(low, v128.bitselect(t, c, exact))
+  return i64x2.bitmask(exact)
+}
+
+// high[i] + low[i] += weight * x[i]: for weights of so many digits that one float64 holds few of the sums.
+export function addFloat32(high: usize, low: usize, x: usize, count: i32, weight: f64, spills: usize): i32 {
+  const w = f64x2.splat(weight)
+  const always = i64x2.splat(-1)
+  const bytes = (<usize>count) << 2
+  let spilled = 0
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const f = v128.load(x + at)
+    const h = high + (at << 1)
+    const l = low + (at << 1)
+    const exact =
+      addPair2(h, l, f64x2.mul(f64x2.promote_low_f32x4(f), w), always) |
+      (addPair2(h + 16, l + 16, f64x2.mul(high2(f), w), always) << 2)
+    if (exact != 15) spilled = spill(exact, 4, <i32>(at >> 2), count, spills, spilled)
+  }
+  return spilled
+}
+
+// high[i] + low[i] += x[i]; what the pair cannot hold, and elements of 2^990 and above, are spilled.
 export function addFloat64(high: usize, low: usize, x: usize, count: i32, spills: usize): i32 {
   const bytes = (<usize>count) << 3
   const bound = f64x2.splat(reinterpret<f64>(0x7dd0000000000000)) // 2^990
   let spilled = 0
   for (let at: usize = 0; at < bytes; at += 16) {
-    const a = v128.load(high + at)
     const v = v128.load(x + at)
-    const s = f64x2.add(a, v)
-    const b = f64x2.sub(s, a)
-    const error = f64x2.add(f64x2.sub(a, f64x2.sub(s, b)), f64x2.sub(v, b))
-    const c = v128.load(low + at)
-    const t = f64x2.add(c, error)
-    const held = v128.and(f64x2.eq(f64x2.sub(t, c), error), f64x2.eq(f64x2.sub(t, error), c))
-    const exact = v128.and(held, f64x2.lt(f64x2.abs(v), bound))
-    v128.store(high + at, v128.bitselect(s, a, exact))
-    v128.store(low + at, v128.bitselect(t, c, exact))
-    const mask = i64x2.bitmask(exact)
+    const mask = addPair2(high + at, low + at, v, f64x2.lt(f64x2.abs(v), bound))
     if (mask != 3) spilled = spill(mask, 2, <i32>(at >> 3), count, spills, spilled)
   }
   return spilled
@@ -252,7 +277,7 @@ function float16Bits(f: v128): v128 {
   const sign = v128.and(i32x4.shr_u(f, 16), i32x4.splat(0x8000))
   // Below 2^-14 a float16 is a whole number of 2^-24; above, the exponent's bias changes from 127 to 15.
   const units = i32x4.trunc_sat_f32x4_s(f32x4.mul(magnitude, f32x4.splat(16777216.0)))
-  const normal = i32x4.shr_u(i32x4.sub(magnitude, i32x4.splat(0x38000000)), 13)
+  const normal = i32x4.min_u(i32x4.shr_u(i32x4.sub(magnitude, i32x4.splat(0x38000000)), 13), i32x4.splat(0x7c00))
   const small = i32x4.lt_s(magnitude, i32x4.splat(0x38800000))
   return v128.or(v128.bitselect(units, normal, small), sign)
 }
@@ -279,6 +304,31 @@ export function meanBfloat16(high: usize, total: f64, out: usize, count: i32): v
     const b = i32x4.shr_u(rounded4(high + (at << 2) + 32, t, shift, least), 16)
     v128.store(out + at, i16x8.narrow_i32x4_u(a, b))
   }
+}
+
+// Sorts what the members have in each place, the smallest to the first member: odd-even transposition.
+// @ts-ignore: decorator
+@inline
+function sortPlaces(wide: bool, x: usize, stride: usize, members: i32, bytes: usize): void {
+  for (let at: usize = 0; at < bytes; at += 16) {
+    for (let round = 0; round < members; round++) {
+      let p = x + at + (round & 1 ? stride : 0)
+      for (let k = round & 1; k + 1 < members; k += 2, p += stride << 1) {
+        const a = v128.load(p)
+        const b = v128.load(p + stride)
+        v128.store(p, wide ? f64x2.min(a, b) : f32x4.min(a, b))
+        v128.store(p + stride, wide ? f64x2.max(a, b) : f32x4.max(a, b))
+      }
+    }
+  }
+}
+
+export function sortFloat32(x: usize, stride: usize, members: i32, count: i32): void {
+  sortPlaces(false, x, stride, members, (<usize>count) << 2)
+}
+
+export function sortFloat64(x: usize, stride: usize, members: i32, count: i32): void {
+  sortPlaces(true, x, stride, members, (<usize>count) << 3)
 }
 
 const PRIME1: u64 = 0x9e3779b185ebca87
