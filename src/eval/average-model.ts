@@ -14,9 +14,11 @@ import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { loadModel } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
+import { chooseSoup, part, type ChosenSoup } from './average-soup.ts'
 import { evaluateModels, type EvaluationReport } from './compare.ts'
 import type { DataOptions } from './loading.ts'
 import { recalibrateModel, type RecalibratedModel } from './recalibrate-model.ts'
+import type { SoupKind } from './soup.ts'
 
 export interface AverageModelOptions {
   readonly checkpoints: readonly string[]
@@ -28,6 +30,8 @@ export interface AverageModelOptions {
   readonly data?: string
   /** Labelled data to compare on. */
   readonly val?: string
+  /** Average only those members that together are best on `val`. */
+  readonly soup?: SoupKind
   readonly mode: BatchNormMode
   readonly batchSize: number
   readonly dataOptions?: DataOptions
@@ -52,6 +56,8 @@ export interface AverageResult extends AverageReport {
   readonly batchNorms: number
   readonly recalibrated: RecalibratedModel | null
   readonly evaluation: EvaluationReport | null
+  /** How members were chosen, if they were. */
+  readonly soup: ChosenSoup | null
   readonly warnings: readonly string[]
 }
 
@@ -61,8 +67,10 @@ export async function averageModel(
   options: AverageModelOptions,
   context: AverageModelContext = {},
 ): Promise<AverageResult> {
-  const { checkpoints, out, partial = false, data, val } = options
-  const plan = await planAverage(checkpoints, options.average)
+  const { out, partial = false, data, val } = options
+  const soup = options.soup ? await chooseMembers(engine, options.soup, options, context) : null
+  const { checkpoints, average } = soup ? chosenOptions(soup, options) : options
+  const plan = await planAverage(checkpoints, average)
   checkKind(plan, options)
   const into = plan.template?.path ?? null
   const batchNorms = partial || into === null ? 0 : await countBatchNorms(into)
@@ -75,6 +83,7 @@ export async function averageModel(
       as: partial ? 'partial' : 'result',
       onProgress: ({ done, total }) => context.onProgress?.({ label: 'average', done, total, unit: 'bytes' }),
       ...(context.signal ? { signal: context.signal } : {}),
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
     })
     if (stale) recalibrated = await recalibrateAverage(engine, target, data, options, context)
   } finally {
@@ -86,10 +95,37 @@ export async function averageModel(
     .map(({ path }) => path)
   return {
     ...report,
-    ...{ path: out, method: plan.title, files, into, batchNorms, recalibrated },
+    ...{ path: out, method: plan.title, files, into, batchNorms, recalibrated, soup },
     evaluation: val === undefined ? null : await compare(engine, [...members, out], val, options, context),
     warnings: batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [],
   }
+}
+
+async function chooseMembers(
+  engine: Engine,
+  kind: SoupKind,
+  options: AverageModelOptions,
+  context: AverageModelContext,
+): Promise<ChosenSoup> {
+  const { val, partial = false } = options
+  if (val === undefined || partial) {
+    throw new UsageError(
+      partial
+        ? '--soup: expected a whole average, found --partial'
+        : '--soup: there are no data to choose members by',
+      partial ? {} : { cure: 'give labelled data with --val' },
+    )
+  }
+  return chooseSoup(engine, kind, { ...options, val }, countBatchNorms, context)
+}
+
+/** The options with the members that were chosen; a model receives the average as before. */
+function chosenOptions(
+  { members }: ChosenSoup,
+  options: AverageModelOptions,
+): Pick<AverageModelOptions, 'checkpoints' | 'average'> {
+  const positions = members.map(path => options.checkpoints.indexOf(path))
+  return { checkpoints: members, average: part(options.average ?? {}, positions) }
 }
 
 function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelOptions): void {

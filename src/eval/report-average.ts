@@ -1,9 +1,11 @@
 /** What was averaged, as text for people. */
 
+import { basename } from 'node:path'
 import type { AveragePlan, TensorPolicy } from '../averaging/index.ts'
 import { formatShape, sizeOf } from '../tensor/shape.ts'
 import { formatCount, formatTable } from '../util/format.ts'
 import type { AverageResult } from './average-model.ts'
+import type { ChosenSoup } from './average-soup.ts'
 import { describeEvaluation, describeRecalibration } from './report.ts'
 
 const POLICIES: Readonly<Record<TensorPolicy, string>> = {
@@ -46,6 +48,22 @@ export function describeAveragePlan(plan: AveragePlan): string {
   ].join('\n')
 }
 
+function describeSoup({ kind, members, tried }: ChosenSoup): string[] {
+  const name = (path: string) => basename(path)
+  const singles = tried.filter(({ members: some }) => some.length === 1)
+  const rows = singles
+    .sort((a, b) => b.score - a.score)
+    .map(({ members: [path], score }) => [
+      `  ${name(path!)}`,
+      score.toPrecision(5),
+      members.includes(path!) ? 'in the soup' : '',
+    ])
+  return [
+    `${kind} soup of ${members.length} of ${singles.length} members, ${tried.length} averages measured`,
+    formatTable(rows),
+  ]
+}
+
 export function describeAverage(result: AverageResult): string {
   const { method, members, tensors, elements, path, recalibrated, evaluation, into, output } = result
   const what = output === 'partial' ? 'sums of' : `${method} of`
@@ -53,6 +71,7 @@ export function describeAverage(result: AverageResult): string {
     `${what} ${members} checkpoints: ${formatCount(elements)} numbers in ${formatCount(tensors)} tensors`,
     ...(into === null ? [] : [`the graph is that of ${into}`]),
   ]
+  if (result.soup) lines.push('', ...describeSoup(result.soup))
   if (recalibrated) lines.push('', describeRecalibration(recalibrated))
   else lines.push(`wrote ${path}`)
   if (evaluation) lines.push('', describeEvaluation(evaluation))

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -67,7 +67,7 @@ test('--dry-run prints the plan and writes nothing; weights may be given', () =>
     const { paths } = await copies(MODEL, folder)
     const out = join(folder, 'averaged.onnx')
     const plan = await json<AveragePlan>('average', ...paths, '--dry-run', '-o', out, '--weights', '1,1,2')
-    assert.equal([plan.method, plan.count], ['weighted mean', 4])
+    assert.equal([plan.title, plan.count], ['weighted mean', 4])
     assert.not.ok(existsSync(out))
   }))
 
@@ -108,6 +108,61 @@ test('with data, the average is recalibrated and compared with its members', () 
     const { model } = await loadModel(out)
     assert.equal([...model.metadata.keys()].slice(-2), ['swa_onnx.bn_mode', 'swa_onnx.bn_samples'])
     assert.is(model.metadata.get('swa_onnx.count'), '3')
+  }))
+
+test('--soup averages the members that are best together, never worse than the best one', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(CLASSIFIER, folder)
+    const data = await renderLines(join(folder, 'lines'), 6)
+    const out = join(folder, 'soup.onnx')
+    // The model itself among copies whose weights were moved at random.
+    const members = [...paths, join(ROOT, CLASSIFIER)]
+    const { soup, files, evaluation } = await json<AverageResult>(
+      ...['average', ...members, '-o', out, '--soup', 'best', '--val', data, '--data', data, ...LINES],
+    )
+    assert.is(soup!.tried.length, 15)
+    assert.equal(files, soup!.members)
+    const singles = soup!.tried.slice(0, 4)
+    assert.equal(
+      singles.map(({ members: [path] }) => path),
+      members,
+    )
+    assert.ok(singles.every(({ score }) => score <= soup!.score))
+    const accuracy = (path: string) =>
+      evaluation!.models.find(({ model }) => model === path)!.metrics['top1']!
+    assert.ok(soup!.members.every(path => accuracy(path) <= accuracy(out)))
+    assert.equal(await readdir(folder), ['copy-1.onnx', 'copy-2.onnx', 'copy-3.onnx', 'lines', 'soup.onnx'])
+  }))
+
+test('methods by the command line; an option of another method is refused', () =>
+  inFolder(async folder => {
+    const { paths, members } = await copies(MODEL, folder)
+    const out = join(folder, 'median.onnx')
+    const { method } = await json<AverageResult>('average', ...paths, '-o', out, '--method', 'median')
+    assert.is(method, 'median')
+    for (const [name, values] of await weightsOf(out)) {
+      const middle = values.map(
+        (_, i) => members.map(member => member.get(name)![i]!).sort((a, b) => a - b)[1]!,
+      )
+      assert.equal(values, middle, name)
+    }
+    const plan = await json<AveragePlan>('average', ...paths, '--dry-run', '--method', 'ema', '--last', '2')
+    assert.equal(
+      plan.files.map(({ path, weight }) => [path, weight]),
+      [
+        [paths[1], 9 * (2 ** 27 / 10)].map(x => (typeof x === 'number' ? Math.round(x) : x)),
+        [paths[2], Math.round(2 ** 27 / 10)],
+      ],
+    )
+    for (const [option, message] of [
+      [['--decay', '0.5'], '--decay: it goes with --method ema, found mean'],
+      [['--method', 'ties'], 'ties needs the model that the members were fine-tuned from'],
+      [['--soup', 'greedy'], '--soup: there are no data to choose members by'],
+    ] as const) {
+      const { code, stderr } = await swa('average', ...paths, '-o', join(folder, 'x.onnx'), ...option)
+      assert.is(code, 2, stderr)
+      assert.match(stderr, message)
+    }
   }))
 
 test('a result that does not fit its name is refused before any work', () =>

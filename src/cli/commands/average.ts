@@ -15,17 +15,18 @@ import {
   engineOptions,
   given,
   OUTPUT_OPTIONS,
-  parseNumbers,
   type DataArguments,
   type EngineArguments,
 } from '../options.ts'
+import { METHOD_OPTIONS, methodOptions, type MethodArguments } from '../methods.ts'
 import { checkOutput, type OutputArguments } from '../output.ts'
 
-interface AverageArguments extends CommonArguments, DataArguments, EngineArguments, OutputArguments {
+interface AverageArguments
+  extends CommonArguments, DataArguments, EngineArguments, MethodArguments, OutputArguments {
   readonly checkpoints: readonly string[]
   readonly into?: string
-  readonly weights?: string
   readonly integers: 'equal' | 'last'
+  readonly allowNonfinite: boolean
   readonly partial: boolean
   readonly data?: string
   readonly val?: string
@@ -56,16 +57,17 @@ export function builder(yargs: Argv): Argv {
         group: 'Average:',
         describe: 'the ONNX model that receives the average (default: the first ONNX file)',
       },
-      weights: {
-        type: 'string',
-        group: 'Average:',
-        describe: 'how much each file counts, in any ratio: 1,1,2 (default: equal)',
-      },
       integers: {
         choices: ['equal', 'last'] as const,
         default: 'equal' as const,
         group: 'Average:',
         describe: 'integer tensors: must be equal, or those of the last file',
+      },
+      'allow-nonfinite': {
+        type: 'boolean',
+        default: false,
+        group: 'Average:',
+        describe: 'take NaN and infinities of members into the result (default: they are errors)',
       },
       partial: {
         type: 'boolean',
@@ -84,6 +86,7 @@ export function builder(yargs: Argv): Argv {
         group: 'Data:',
         describe: 'labelled data on which ONNX members and average are compared afterwards',
       },
+      ...METHOD_OPTIONS,
       ...PART_OPTIONS,
       ...BATCH_NORM_OPTIONS,
       ...ENGINE_OPTIONS,
@@ -99,6 +102,16 @@ export function builder(yargs: Argv): Argv {
       'snapshots, into the model they came from',
     )
     .example('$0 average runs/a -o averaged.safetensors', 'the snapshots of a run')
+    .example('$0 average epoch-*.onnx --last 5 -o averaged.onnx', 'the five latest checkpoints (LAWA)')
+    .example('$0 average epoch-*.onnx --method ema --decay 0.9 -o averaged.onnx', 'a moving average of them')
+    .example(
+      '$0 average tuned-*.onnx --soup greedy --val val -o soup.onnx',
+      'those that together validate best',
+    )
+    .example(
+      '$0 average a.onnx b.onnx --method ties --base base.onnx -o merged.onnx',
+      'two fine-tuned models of one base',
+    )
     .example(
       '$0 average sums-*.safetensors --into model.onnx -o averaged.onnx',
       'partial averages of several machines',
@@ -106,19 +119,25 @@ export function builder(yargs: Argv): Argv {
 }
 
 export async function handler(args: AverageArguments): Promise<void> {
-  const { into, weights, integers, partial, out, data, val, bnMode } = args
+  const { into, integers, allowNonfinite, partial, out, data, val, bnMode, soup } = args
   const { listCheckpoints } = await import('../../averaging/index.ts')
   const checkpoints = await listCheckpoints(args.checkpoints, () => text(process.stdin))
   const asked = askedEngine(args, CPU)
   const average = given({
     ...{ into, integers },
-    weights: weights === undefined ? undefined : parseNumbers('--weights', weights),
+    ...methodOptions(args, checkpoints.length),
+    nonfinite: allowNonfinite ? ('allow' as const) : undefined,
   })
-  if (!args.dryRun) checkOutput(args, [...checkpoints, ...(into === undefined ? [] : [into])])
+  if (!args.dryRun)
+    checkOutput(args, [
+      ...checkpoints,
+      ...(into === undefined ? [] : [into]),
+      ...(args.base === undefined ? [] : [args.base]),
+    ])
   const options = {
     ...{ checkpoints, out, average, partial, mode: bnMode, dataOptions: dataOptions(args) },
     ...engineOptions(args),
-    ...given({ data, val }),
+    ...given({ data, val, soup }),
   }
   await runCommand(args, async ({ terminal, signal }) => {
     if (args.dryRun) {
