@@ -2,6 +2,7 @@
 
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
+import { isUrl } from '../remote/index.ts'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
 import { isIndex, isShard } from './shards.ts'
 
@@ -10,9 +11,9 @@ const ENDINGS = new Set(['.onnx', '.safetensors', '.pt', '.pth', '.ckpt', '.npz'
 const SNAPSHOTS = 'snapshots'
 
 /**
- * The files, in order: a path is itself; `*` and `?` in a file name are a pattern (for shells that leave them); a folder
- * stands for the checkpoints in it, a run folder for its snapshots; `@list.txt` for the lines of a file, `@-` for those of
- * `input`. Files of a folder or pattern come in the order of the numbers in their names.
+ * The files, in order: a path is itself, and so is a URL; `*` and `?` in a file name are a pattern (for shells that leave
+ * them); a folder stands for the checkpoints in it, a run folder for its snapshots; `@list.txt` for the lines of a file, `@-`
+ * for those of `input`. Files of a folder or pattern come in the order of the numbers in their names.
  */
 export async function listCheckpoints(
   given: readonly string[],
@@ -42,6 +43,8 @@ async function listed(name: string, read: () => Promise<string>): Promise<string
 }
 
 async function filesOf(path: string): Promise<string[]> {
+  // Servers do not list files, and `?` begins a query.
+  if (isUrl(path)) return [path]
   const info = await stat(path).catch(() => null)
   if (info?.isDirectory()) return filesIn(path)
   // What is there under this name is no pattern; what is not there is reported when it is opened.

@@ -3,6 +3,7 @@
 import { basename } from 'node:path'
 import { InputError, UnsupportedError, UsageError } from '../util/errors.ts'
 import { refuseQuantized } from '../passes/index.ts'
+import { nameOf } from '../remote/index.ts'
 import { DTYPES, type DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
 import {
@@ -85,9 +86,10 @@ interface Seen {
 
 /** Looks at every file once (compares graphs, hashes weights), one file open at a time beside the first. */
 export async function planAverage(
-  paths: readonly string[],
+  locations: readonly string[],
   options: AverageOptions = {},
 ): Promise<AveragePlan> {
+  const paths = locations.map(nameOf)
   const [firstPath] = paths
   if (firstPath === undefined) throw new UsageError('average: no file was given')
   if (options.weights && options.weights.length !== paths.length) {
@@ -168,7 +170,8 @@ async function assemble(
     count,
     files,
   } as const
-  const templatePath = options.into ?? files.find(({ format }) => format === 'onnx')?.path
+  const into = options.into === undefined ? undefined : nameOf(options.into)
+  const templatePath = into ?? files.find(({ format }) => format === 'onnx')?.path
   if (templatePath === undefined) return { ...plan, output: 'safetensors', template: null, tensors }
 
   const template = await openCheckpoint(templatePath)

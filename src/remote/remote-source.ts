@@ -1,0 +1,55 @@
+/** A remote file as a source: small reads from blocks, large ones straight, in parts that are under way at once. */
+
+import { checkRange, type ByteSource } from '../tensor/source.ts'
+import { BlockCache } from './block-cache.ts'
+import type { RangeReader } from './range-reader.ts'
+
+/** Reads of more than this are not cached: nobody reads them twice, and they would push out what is. */
+const SMALL_BYTES = 1 << 16
+/** One request of a large read: lost and asked for again as a whole when the line breaks. */
+const PART_BYTES = 1 << 23
+/** Requests of one large read at a time. */
+const PARTS_AT_ONCE = 4
+
+export class RemoteSource implements ByteSource {
+  readonly name: string
+  readonly byteLength: number
+  readonly #reader: RangeReader
+  readonly #cache: BlockCache
+
+  constructor(reader: RangeReader) {
+    this.name = reader.name
+    this.byteLength = reader.byteLength
+    this.#reader = reader
+    this.#cache = new BlockCache(reader.byteLength, reader.head, (offset, length) =>
+      reader.fetch(offset, length),
+    )
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    checkRange(this, offset, length)
+    if (length === 0) return new Uint8Array(0)
+    if (length <= SMALL_BYTES) return this.#cache.read(offset, length)
+    if (length <= PART_BYTES) return this.#reader.fetch(offset, length)
+    return this.#readParts(offset, length)
+  }
+
+  async #readParts(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length)
+    let next = 0
+    const worker = async () => {
+      while (next < length) {
+        const at = next
+        next += PART_BYTES
+        bytes.set(await this.#reader.fetch(offset + at, Math.min(PART_BYTES, length - at)), at)
+      }
+    }
+    await Promise.all(Array.from({ length: PARTS_AT_ONCE }, worker))
+    return bytes
+  }
+
+  close(): Promise<void> {
+    this.#cache.clear()
+    return Promise.resolve()
+  }
+}
