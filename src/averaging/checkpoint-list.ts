@@ -2,8 +2,8 @@
 
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { isUrl } from '../remote/index.ts'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
+import { isUrl } from '../util/location.ts'
 import { isIndex, isShard } from './shards.ts'
 
 const ENDINGS = new Set(['.onnx', '.safetensors', '.pt', '.pth', '.ckpt', '.npz'])

@@ -1,7 +1,8 @@
 /** A checkpoint file, open: its tensors by name, whatever the format. */
 
 import { InputError, UnsupportedError } from '../util/errors.ts'
-import { nameOf, openSource, stampFiles, type FileStamp } from '../remote/index.ts'
+import { nameOf } from '../util/location.ts'
+import { openSource, stampFiles, type FileStamp } from '../remote/index.ts'
 import {
   loadModel,
   openSafetensors,

@@ -2,8 +2,8 @@
 
 import { basename } from 'node:path'
 import { InputError, UnsupportedError, UsageError } from '../util/errors.ts'
+import { nameOf } from '../util/location.ts'
 import { refuseQuantized } from '../passes/index.ts'
-import { nameOf } from '../remote/index.ts'
 import { DTYPES, type DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
 import {

@@ -1,10 +1,11 @@
 /** Checkpoints in several safetensors files, with the index that Hugging Face's libraries write beside them. */
 
 import { basename } from 'node:path'
-import { beside, openSource } from '../remote/index.ts'
+import { openSource } from '../remote/index.ts'
 import { openSafetensors, type Safetensors } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, messageOf } from '../util/errors.ts'
+import { beside } from '../util/location.ts'
 
 const ENDING = '.safetensors.index.json'
 const SHARD = /-\d+-of-\d+\.safetensors$/

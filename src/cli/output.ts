@@ -2,8 +2,8 @@
 
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { isUrl, nameOf } from '../remote/index.ts'
 import { EnvironmentError, UsageError } from '../util/errors.ts'
+import { isUrl, nameOf } from '../util/location.ts'
 
 /** What yargs makes of OUTPUT_OPTIONS. */
 export interface OutputArguments {

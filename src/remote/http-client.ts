@@ -1,9 +1,8 @@
 /** Requests for one file on a web server: where it has moved to, what its errors mean. */
 
 import { EnvironmentError, InputError, messageOf, type SwaError } from '../util/errors.ts'
-import { VERSION } from '../util/version.ts'
 import { authorizationFor, TOKEN_VARIABLE } from './http-access.ts'
-import { nameOf, parseUrl } from './location.ts'
+import { nameOf, parseUrl } from '../util/location.ts'
 import { parseRetryAfter, TransientError } from './retry.ts'
 
 const MOST_REDIRECTS = 5
@@ -76,9 +75,7 @@ export class HttpClient {
       return await fetch(url, {
         headers: {
           ...headers,
-          // Ranges of compressed bytes would be none of the file.
-          'accept-encoding': 'identity',
-          'user-agent': `swa-onnx/${VERSION}`,
+          'user-agent': 'swa-onnx',
           ...(own ? { authorization: this.#authorization } : {}),
         },
         redirect: 'manual',

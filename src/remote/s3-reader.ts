@@ -2,7 +2,7 @@
 
 import { EnvironmentError, InputError, messageOf, SwaError } from '../util/errors.ts'
 import { readBody } from './body.ts'
-import { addressOf, nameOf } from './location.ts'
+import { addressOf, nameOf } from '../util/location.ts'
 import { withPatience, type Patience } from './patience.ts'
 import { changed, TIMEOUT_MS, type RangeReader, type RemoteOptions } from './range-reader.ts'
 import { TransientError, withRetries } from './retry.ts'

@@ -129,7 +129,7 @@ const fails =
   }
 
 test('what fails for a moment is tried again', async () => {
-  const short: Behaviour = (request, response, count) => {
+  const short: Behaviour = (_request, response, count) => {
     if (count > 1) return false
     response.writeHead(206, { 'content-range': `bytes 0-262143/${bytes.length}` }).end(bytes.subarray(0, 9))
     return true

@@ -51,7 +51,7 @@ export async function startServer(): Promise<TestServer> {
   }
 }
 
-/** What a good server does: ranges, an ETag, If-Range. */
+/** What a good server does: ranges, an ETag, If-Range, If-Match. */
 export function sendFile(
   bytes: Uint8Array,
   request: IncomingMessage,
@@ -59,6 +59,10 @@ export function sendFile(
   etag = `"${createHash('sha1').update(bytes).digest('hex')}"`,
 ): boolean {
   const condition = request.headers['if-range']
+  if ((request.headers['if-match'] ?? etag) !== etag) {
+    response.writeHead(412).end()
+    return true
+  }
   const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '')
   if (!range || (condition !== undefined && condition !== etag)) {
     response.writeHead(200, { etag, 'content-length': bytes.length }).end(bytes)

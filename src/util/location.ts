@@ -4,7 +4,7 @@
  */
 
 import { dirname, join } from 'node:path'
-import { InputError } from '../util/errors.ts'
+import { InputError } from './errors.ts'
 
 /** Two letters or more: `C:` is a drive. */
 const SCHEME = /^([a-z][a-z0-9+.-]+):\/\//i
