@@ -3,7 +3,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
-import { isUrl } from '../util/location.ts'
+import { isUrl, nameOf } from '../util/location.ts'
 import { isIndex, isShard } from './shards.ts'
 
 const ENDINGS = new Set(['.onnx', '.safetensors', '.pt', '.pth', '.ckpt', '.npz'])
@@ -22,11 +22,15 @@ export async function listCheckpoints(
   const found: string[] = []
   for (const item of given) {
     if (item === '@-') found.push(...(await listed('standard input', input)))
-    else if (item.startsWith('@'))
-      found.push(...(await listed(item.slice(1), () => readFile(item.slice(1), 'utf8'))))
+    else if (item.startsWith('@')) found.push(...(await listed(item.slice(1), () => readList(item.slice(1)))))
     else found.push(...(await filesOf(item)))
   }
   return found
+}
+
+function readList(path: string): Promise<string> {
+  if (!isUrl(path)) return readFile(path, 'utf8')
+  throw new UsageError(`average: the list ${nameOf(path)}: expected a local file, or @- for standard input`)
 }
 
 /** The lines of a list; empty ones and those that begin with # are none. */

@@ -4,7 +4,7 @@ import { InputError, UnsupportedError } from '../util/errors.ts'
 import { nameOf } from '../util/location.ts'
 import { openSource, stampFiles, type FileStamp } from '../remote/index.ts'
 import {
-  loadModel,
+  loadModelFrom,
   openSafetensors,
   openTorchFile,
   readZipDirectory,
@@ -113,7 +113,7 @@ function plain(tensor: Tensor, fixed: string | null = null): CheckpointTensor {
 }
 
 async function openModel(path: string): Promise<Checkpoint> {
-  const model = await loadModel(path)
+  const model = await loadModelFrom(path)
   // Bound, so that it does not keep the graph in memory.
   const close = model.close.bind(undefined)
   const tensors = new Map(

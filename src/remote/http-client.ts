@@ -1,8 +1,8 @@
 /** Requests for one file on a web server: where it has moved to, what its errors mean. */
 
 import { EnvironmentError, InputError, messageOf, type SwaError } from '../util/errors.ts'
-import { authorizationFor, TOKEN_VARIABLE } from './http-access.ts'
 import { nameOf, parseUrl } from '../util/location.ts'
+import { authorizationFor, TOKEN_VARIABLE } from './http-access.ts'
 import { parseRetryAfter, TransientError } from './retry.ts'
 
 const MOST_REDIRECTS = 5

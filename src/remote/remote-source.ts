@@ -41,7 +41,12 @@ export class RemoteSource implements ByteSource {
       while (next < length) {
         const at = next
         next += PART_BYTES
-        bytes.set(await this.#reader.fetch(offset + at, Math.min(PART_BYTES, length - at)), at)
+        try {
+          bytes.set(await this.#reader.fetch(offset + at, Math.min(PART_BYTES, length - at)), at)
+        } catch (error) {
+          next = length // the others need not go on
+          throw error
+        }
       }
     }
     await Promise.all(Array.from({ length: PARTS_AT_ONCE }, worker))

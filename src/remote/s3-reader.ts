@@ -1,8 +1,8 @@
 /** Ranges of an object in S3 (or a store that speaks its protocol), through the AWS SDK, which is not installed with us. */
 
 import { EnvironmentError, InputError, messageOf, SwaError } from '../util/errors.ts'
-import { readBody } from './body.ts'
 import { addressOf, nameOf } from '../util/location.ts'
+import { readBody } from './body.ts'
 import { withPatience, type Patience } from './patience.ts'
 import { changed, TIMEOUT_MS, type RangeReader, type RemoteOptions } from './range-reader.ts'
 import { TransientError, withRetries } from './retry.ts'

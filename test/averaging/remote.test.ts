@@ -160,6 +160,13 @@ test('plans, reports and errors tell no secrets', () =>
     }
   }))
 
+test('commands that read local files alone say so', async () => {
+  const error = await errorOf(loadModel('https://me:secret@h/x.onnx?secret'))
+  assert.is(error.message, 'read https://h/x.onnx: expected the path of a local file')
+  const list = await errorOf(listCheckpoints(['@https://h/list.txt?secret']))
+  assert.match(list.message, /^average: the list https:\/\/h\/list\.txt: expected a local file/)
+})
+
 test('in lists URLs are what they are', async () => {
   const urls = ['https://h/a*b?x=[1]', 's3://bucket/folder/', 'http://h/']
   assert.equal(await listCheckpoints(urls), urls)

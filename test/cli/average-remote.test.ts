@@ -45,6 +45,12 @@ test('URLs average as files do, with a token where one is asked for', () =>
     assert.equal(await readFile(remote), await readFile(local))
     assert.not.match(JSON.stringify([plan, result]), 'secret')
     assert.is(result.into, `${server.origin}/copy-1.onnx`)
+    const compared = await swa('average', ...urls, '-o', remote, '--force', '--val', folder)
+    assert.is(compared.code, 2)
+    assert.match(
+      compared.stderr,
+      `--val: expected local files to compare, found ${server.origin}/copy-1.onnx`,
+    )
   }))
 
 test('a URL is no output', async () => {
