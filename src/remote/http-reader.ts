@@ -1,7 +1,7 @@
 /** Ranges of a file on a web server, all of one version of it. */
 
 import { InputError, SwaError, UnsupportedError } from '../util/errors.ts'
-import { BLOCK_BYTES } from './block-cache.ts'
+import { HEAD_BYTES } from './block-cache.ts'
 import { BROKEN, readBody, readUpTo } from './body.ts'
 import { HttpClient } from './http-client.ts'
 import { checkPlain, contentRange, differs, versionOf, type Version } from './http-headers.ts'
@@ -16,12 +16,12 @@ const LARGEST_WHOLE = 64 * 2 ** 20
 export function openHttp(location: string, options: RemoteOptions = {}): Promise<RangeReader> {
   const client = new HttpClient(location)
   return repeat(client, options, async patience => {
-    const { response, version, byteLength } = await probe(client, BLOCK_BYTES, patience)
+    const { response, version, byteLength } = await probe(client, HEAD_BYTES, patience)
     if (response.status !== 206) {
       const bytes = response.status === 416 ? new Uint8Array(0) : await wholeOf(client, response, patience)
       return inMemory(client.name, bytes, version)
     }
-    const length = Math.min(BLOCK_BYTES, byteLength!)
+    const length = Math.min(HEAD_BYTES, byteLength!)
     const head = await readBody(client.name, bodyOf(client, response), length, patience)
     return new HttpReader(client, byteLength!, version, head, options)
   })
@@ -159,7 +159,7 @@ function inMemory(name: string, bytes: Uint8Array, version: Version): RangeReade
     name,
     byteLength: bytes.byteLength,
     version: version.etag ?? version.modified,
-    head: bytes.subarray(0, BLOCK_BYTES),
+    head: bytes.subarray(0, HEAD_BYTES),
     fetch: (offset, length) => Promise.resolve(bytes.slice(offset, offset + length)),
   }
 }

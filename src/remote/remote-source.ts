@@ -1,10 +1,10 @@
-/** A remote file as a source: small reads from blocks, large ones straight, in parts that are under way at once. */
+/** A remote file as a source: small reads from blocks, reads in a row ahead of time, large ones in parts at once. */
 
 import { checkRange, type ByteSource } from '../tensor/source.ts'
 import { BlockCache } from './block-cache.ts'
 import type { RangeReader } from './range-reader.ts'
 
-/** Reads of more than this are not cached: nobody reads them twice, and they would push out what is. */
+/** A single read of more than this is not cached: nobody reads it twice, and it would push out what is. */
 const SMALL_BYTES = 1 << 16
 /** One request of a large read: lost and asked for again as a whole when the line breaks. */
 const PART_BYTES = 1 << 23
@@ -16,6 +16,11 @@ export class RemoteSource implements ByteSource {
   readonly byteLength: number
   readonly #reader: RangeReader
   readonly #cache: BlockCache
+  #closed = false
+  /** Where the last read ended. */
+  #end = 0
+  /** Blocks to be read ahead: the more, the longer reads have come in a row. */
+  #ahead = 0
 
   constructor(reader: RangeReader) {
     this.name = reader.name
@@ -29,9 +34,11 @@ export class RemoteSource implements ByteSource {
   async read(offset: number, length: number): Promise<Uint8Array> {
     checkRange(this, offset, length)
     if (length === 0) return new Uint8Array(0)
-    if (length <= SMALL_BYTES) return this.#cache.read(offset, length)
-    if (length <= PART_BYTES) return this.#reader.fetch(offset, length)
-    return this.#readParts(offset, length)
+    this.#ahead = offset === this.#end ? Math.min(this.#cache.mostAhead, this.#ahead * 2 || 1) : 0
+    this.#end = offset + length
+    if (length > PART_BYTES) return this.#readParts(offset, length)
+    if (length > SMALL_BYTES && this.#ahead === 0) return this.#reader.fetch(offset, length)
+    return this.#cache.read(offset, length, this.#ahead)
   }
 
   async #readParts(offset: number, length: number): Promise<Uint8Array> {
@@ -54,7 +61,8 @@ export class RemoteSource implements ByteSource {
   }
 
   close(): Promise<void> {
-    this.#cache.clear()
+    if (!this.#closed) this.#cache.close()
+    this.#closed = true
     return Promise.resolve()
   }
 }
