@@ -14,11 +14,20 @@ const CURE = {
  */
 export function authorizationFor(url: URL, tokens = process.env[TOKEN_VARIABLE] ?? ''): string | null {
   if (url.username !== '' || url.password !== '') {
-    const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+    const pair = `${decode(url.username)}:${decode(url.password)}`
     return `Basic ${Buffer.from(pair).toString('base64')}`
   }
   const token = parseTokens(tokens).get(url.host)
   return token !== undefined && isPrivate(url) ? `Bearer ${token}` : null
+}
+
+/** Without its escapes, if they are such. */
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 /** Host -> token. No message repeats any of it. */

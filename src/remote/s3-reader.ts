@@ -131,7 +131,6 @@ function parseObject(location: string): { Bucket: string; Key: string } {
 interface SdkError {
   readonly name?: string
   readonly $metadata?: { readonly httpStatusCode?: number }
-  readonly $retryable?: unknown
 }
 
 const ACCESS =
@@ -160,7 +159,8 @@ function errorOf(name: string, error: unknown): Error {
   const refused = status === undefined ? undefined : REFUSED.get(status)
   if (refused)
     return new InputError(`read ${name}: ${refused[0]} (${status})`, { cause: error, cure: refused[1] })
-  return new EnvironmentError(`read ${name}: ${kind}: ${messageOf(error)}`, {
+  const text = kind === 'Error' ? messageOf(error) : `${kind}: ${messageOf(error)}`
+  return new EnvironmentError(`read ${name}: ${text}`, {
     cause: error,
     cure: 'check the settings of the AWS SDK: AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL',
   })

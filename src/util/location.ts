@@ -42,10 +42,11 @@ export function addressOf(name: string): string {
   return addresses.get(name) ?? name
 }
 
-/** Keys of S3 may contain anything, and have no query. */
+/** Keys of S3 may contain anything, and have no query. What is no valid URL may have its password anywhere. */
 function withoutSecrets(url: string): string {
-  const ending = schemeOf(url) === 's3' ? url : url.replace(/[?#].*$/s, '')
-  return ending.replace(/(?<=:\/\/)[^/]*@/, '')
+  const isS3 = schemeOf(url) === 's3'
+  const bare = isS3 ? url : url.replace(/[?#].*$/s, '')
+  return bare.replace(isS3 || URL.canParse(url) ? /(?<=:\/\/)[^/]*@/ : /(?<=:\/\/).*@/s, '')
 }
 
 /**

@@ -123,6 +123,7 @@ test('a token goes to the host that it is for, encrypted', async () => {
     ['https://hub.example:444/x', null],
     ['https://hub.example.evil/x', null],
     ['https://other.example:8443/x', 'Bearer x'],
+    ['https://u:%zz@hub.example/x', `Basic ${Buffer.from('u:%zz').toString('base64')}`],
     ['https://u@hub.example/x', `Basic ${Buffer.from('u:').toString('base64')}`],
   ] as const)
     assert.is(authorizationFor(new URL(url), tokens), expected, url)

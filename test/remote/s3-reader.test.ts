@@ -147,7 +147,7 @@ test('settings that are missing are told as the SDK tells them', async () => {
       connect(() => Promise.resolve(module)),
     ),
   )
-  assert.is(error.message, 'read s3://bucket/a: Error: Region is missing')
+  assert.is(error.message, 'read s3://bucket/a: Region is missing')
   assert.instance(error, EnvironmentError)
   assert.match(error.cure!, /AWS_REGION/)
 })

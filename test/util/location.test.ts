@@ -21,6 +21,8 @@ test('a name has no secret and leads to the whole URL', () => {
   assert.is(nameOf(signed), name)
   assert.is(nameOf('https://h?secret'), 'https://h')
   assert.is(nameOf('http://[x/y?secret'), 'http://[x/y')
+  assert.is(nameOf('https://me:pa/ss@h/x'), 'https://h/x')
+  assert.is(nameOf('https://h/@scope/x'), 'https://h/@scope/x')
 })
 
 test('URLs that differ in their queries alone are different files', () => {
