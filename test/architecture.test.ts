@@ -13,6 +13,7 @@ const src = join(root, 'src')
 const ORDER = [
   'util',
   'tensor',
+  'remote',
   'ir',
   'serde',
   'ops',
@@ -44,6 +45,7 @@ const LIBRARY_HOME: readonly (readonly [library: RegExp, folder: string])[] = [
   [/^@tensorflow\//, 'runtime'],
   [/^yargs/, 'cli'],
   [/^sharp$/, 'data'],
+  [/^@aws-sdk\//, 'remote'],
   [/^fastify/, 'serve'],
 ]
 

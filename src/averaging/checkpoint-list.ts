@@ -3,6 +3,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { InputError, messageOf, UsageError } from '../util/errors.ts'
+import { isUrl, nameOf } from '../util/location.ts'
 import { isIndex, isShard } from './shards.ts'
 
 const ENDINGS = new Set(['.onnx', '.safetensors', '.pt', '.pth', '.ckpt', '.npz'])
@@ -10,9 +11,9 @@ const ENDINGS = new Set(['.onnx', '.safetensors', '.pt', '.pth', '.ckpt', '.npz'
 const SNAPSHOTS = 'snapshots'
 
 /**
- * The files, in order: a path is itself; `*` and `?` in a file name are a pattern (for shells that leave them); a folder
- * stands for the checkpoints in it, a run folder for its snapshots; `@list.txt` for the lines of a file, `@-` for those of
- * `input`. Files of a folder or pattern come in the order of the numbers in their names.
+ * The files, in order: a path is itself, and so is a URL; `*` and `?` in a file name are a pattern (for shells that leave
+ * them); a folder stands for the checkpoints in it, a run folder for its snapshots; `@list.txt` for the lines of a file, `@-`
+ * for those of `input`. Files of a folder or pattern come in the order of the numbers in their names.
  */
 export async function listCheckpoints(
   given: readonly string[],
@@ -21,11 +22,15 @@ export async function listCheckpoints(
   const found: string[] = []
   for (const item of given) {
     if (item === '@-') found.push(...(await listed('standard input', input)))
-    else if (item.startsWith('@'))
-      found.push(...(await listed(item.slice(1), () => readFile(item.slice(1), 'utf8'))))
+    else if (item.startsWith('@')) found.push(...(await listed(item.slice(1), () => readList(item.slice(1)))))
     else found.push(...(await filesOf(item)))
   }
   return found
+}
+
+function readList(path: string): Promise<string> {
+  if (!isUrl(path)) return readFile(path, 'utf8')
+  throw new UsageError(`average: the list ${nameOf(path)}: expected a local file, or @- for standard input`)
 }
 
 /** The lines of a list; empty ones and those that begin with # are none. */
@@ -42,6 +47,8 @@ async function listed(name: string, read: () => Promise<string>): Promise<string
 }
 
 async function filesOf(path: string): Promise<string[]> {
+  // Servers do not list files, and `?` begins a query.
+  if (isUrl(path)) return [path]
   const info = await stat(path).catch(() => null)
   if (info?.isDirectory()) return filesIn(path)
   // What is there under this name is no pattern; what is not there is reported when it is opened.

@@ -1,9 +1,10 @@
 /** A checkpoint file, open: its tensors by name, whatever the format. */
 
-import { stat } from 'node:fs/promises'
 import { InputError, UnsupportedError } from '../util/errors.ts'
+import { nameOf } from '../util/location.ts'
+import { openSource, stampFiles, type FileStamp } from '../remote/index.ts'
 import {
-  loadModel,
+  loadModelFrom,
   openSafetensors,
   openTorchFile,
   readZipDirectory,
@@ -11,7 +12,6 @@ import {
 } from '../serde/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
-import { FileSource } from '../tensor/file-source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { modelWeights } from './model-weights.ts'
 import { openNpzTensors } from './npz-tensors.ts'
@@ -40,10 +40,11 @@ export interface Checkpoint {
 }
 
 /**
- * Opens a file by what it holds: safetensors (a partial average or not) by its header, PyTorch's and NumPy's by that of a
- * zip archive and its members, everything else as ONNX.
+ * Opens a path or URL by what the file holds: safetensors (a partial average or not) by its header, PyTorch's and NumPy's
+ * by that of a zip archive and its members, everything else as ONNX.
  */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
+export async function openCheckpoint(location: string): Promise<Checkpoint> {
+  const path = nameOf(location)
   if (path.endsWith('.safetensors')) return openTensors(path)
   if (isIndex(path)) {
     const { tensors, close } = await openShards(path)
@@ -71,7 +72,7 @@ interface Head {
 }
 
 async function headOf(path: string): Promise<Head> {
-  const source = await FileSource.open(path)
+  const source = await openSource(path)
   try {
     const bytes = Buffer.from(await source.read(0, Math.min(HEAD, source.byteLength)))
     return { bytes, fileLength: source.byteLength }
@@ -95,7 +96,7 @@ async function openArchive(path: string): Promise<Checkpoint> {
 }
 
 async function isNpz(path: string): Promise<boolean> {
-  const source = await FileSource.open(path)
+  const source = await openSource(path)
   try {
     return (await readZipDirectory(source)).every(({ name }) => name.endsWith('.npy'))
   } finally {
@@ -112,7 +113,7 @@ function plain(tensor: Tensor, fixed: string | null = null): CheckpointTensor {
 }
 
 async function openModel(path: string): Promise<Checkpoint> {
-  const model = await loadModel(path)
+  const model = await loadModelFrom(path)
   // Bound, so that it does not keep the graph in memory.
   const close = model.close.bind(undefined)
   const tensors = new Map(
@@ -151,20 +152,11 @@ async function openTensors(path: string): Promise<Checkpoint> {
   }
 }
 
-/** What tells that a file is not the one that was planned with. */
-export interface FileStamp {
-  readonly bytes: number
-  readonly modified: number
-}
+export type { FileStamp }
 
-/** All bytes and the last change, of a checkpoint in several files those of all of them. */
+/** What tells that a checkpoint is not the one that was planned with: of one in several files, all of them. */
 export async function stampOf(path: string): Promise<FileStamp> {
-  const files = isIndex(path) ? [path, ...(await readIndex(path)).files] : [path]
-  const stats = await Promise.all(files.map(file => stat(file)))
-  return {
-    bytes: stats.reduce((sum, { size }) => sum + size, 0),
-    modified: Math.max(...stats.map(({ mtimeMs }) => mtimeMs)),
-  }
+  return stampFiles(isIndex(path) ? [path, ...(await readIndex(path)).files] : [path])
 }
 
 /** Throws when two checkpoints do not have the same tensors; names the first difference. */

@@ -1,9 +1,9 @@
 /** The arrays of an .npz file as tensors: what `np.savez` stores is read in place, what it compresses at once. */
 
 import { readNpyHeader } from '../data/npy.ts'
+import { openSource } from '../remote/index.ts'
 import { locateZipEntry, readZipDirectory, readZipEntry, type ZipEntry } from '../serde/index.ts'
 import { byteLengthOf, type DType } from '../tensor/dtype.ts'
-import { FileSource } from '../tensor/file-source.ts'
 import { formatShape, sizeOf } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -33,14 +33,14 @@ export interface NpzTensors {
   close(): Promise<void>
 }
 
-/** Opens an .npz file; stored arrays are ranges of it until `close`. */
-export async function openNpzTensors(path: string): Promise<NpzTensors> {
-  const source = await FileSource.open(path)
+/** Opens an .npz file, a path or URL; stored arrays are ranges of it until `close`. */
+export async function openNpzTensors(location: string): Promise<NpzTensors> {
+  const source = await openSource(location)
   try {
     const tensors = new Map<string, Tensor>()
     for (const entry of await readZipDirectory(source)) {
       if (!entry.name.endsWith('.npy'))
-        throw new InputError(`${path}: expected only .npy members, found '${entry.name}'`)
+        throw new InputError(`${source.name}: expected only .npy members, found '${entry.name}'`)
       tensors.set(entry.name.slice(0, -'.npy'.length), await tensorOf(source, entry))
     }
     return { tensors, close: () => source.close() }

@@ -2,6 +2,7 @@
 
 import { basename } from 'node:path'
 import { InputError, UnsupportedError, UsageError } from '../util/errors.ts'
+import { nameOf } from '../util/location.ts'
 import { refuseQuantized } from '../passes/index.ts'
 import { DTYPES, type DType } from '../tensor/dtype.ts'
 import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
@@ -91,10 +92,11 @@ export interface AveragePlan {
 
 /** Looks at every file once (compares graphs and what is not averaged), one file open at a time beside the first. */
 export async function planAverage(
-  paths: readonly string[],
+  locations: readonly string[],
   options: AverageOptions = {},
 ): Promise<AveragePlan> {
-  const chosen = chooseFiles(paths, options)
+  const base = options.base === undefined ? undefined : nameOf(options.base)
+  const chosen = chooseFiles(locations.map(nameOf), { ...options, ...(base === undefined ? {} : { base }) })
   const firstPath = chosen.files[0]!.path
   const first = await openCheckpoint(firstPath)
   try {
@@ -233,7 +235,8 @@ async function assemble(
     nonfinite: options.nonfinite ?? 'refuse',
     files,
   } as const
-  const templatePath = options.into ?? files.find(({ format }) => format === 'onnx')?.path
+  const into = options.into === undefined ? undefined : nameOf(options.into)
+  const templatePath = into ?? files.find(({ format }) => format === 'onnx')?.path
   if (templatePath === undefined) return { ...plan, output: 'safetensors', template: null, tensors }
 
   const template = await openCheckpoint(templatePath)

@@ -1,10 +1,11 @@
 /** Checkpoints in several safetensors files, with the index that Hugging Face's libraries write beside them. */
 
-import { readFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename } from 'node:path'
+import { openSource } from '../remote/index.ts'
 import { openSafetensors, type Safetensors } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, messageOf } from '../util/errors.ts'
+import { beside } from '../util/location.ts'
 
 const ENDING = '.safetensors.index.json'
 const SHARD = /-\d+-of-\d+\.safetensors$/
@@ -19,16 +20,17 @@ export function isShard(name: string): boolean {
 }
 
 interface Index {
-  /** Tensor -> path of its file. */
+  /** Tensor -> path or name of its file. */
   readonly places: ReadonlyMap<string, string>
   readonly files: readonly string[]
 }
 
 /** Reads `{"weight_map": {tensor: file}}`; files lie beside the index. */
 export async function readIndex(path: string): Promise<Index> {
+  const text = await readText(path)
   let map: unknown
   try {
-    map = (JSON.parse(await readFile(path, 'utf8')) as { weight_map?: unknown } | null)?.weight_map
+    map = (JSON.parse(text) as { weight_map?: unknown } | null)?.weight_map
   } catch (error) {
     throw new InputError(`average: ${path} is no index of safetensors: ${messageOf(error)}`, { cause: error })
   }
@@ -41,9 +43,24 @@ export async function readIndex(path: string): Promise<Index> {
         `average: ${path}: tensor "${tensor}": expected the name of a file beside the index, found ${JSON.stringify(file)}`,
       )
     }
-    places.set(tensor, join(dirname(path), file))
+    places.set(tensor, beside(path, file))
   }
   return { places, files: [...new Set(places.values())].sort() }
+}
+
+/** An index has a line for each tensor; what is larger is none. */
+const LARGEST_INDEX = 2 ** 28
+
+async function readText(path: string): Promise<string> {
+  const source = await openSource(path)
+  try {
+    const { byteLength } = source
+    if (byteLength > LARGEST_INDEX)
+      throw new InputError(`average: ${path} is no index of safetensors: it has ${byteLength} bytes`)
+    return Buffer.from(await source.read(0, byteLength)).toString('utf8')
+  } finally {
+    await source.close()
+  }
 }
 
 /** Opens all parts; their tensors are ranges of them until `close`. */

@@ -3,6 +3,7 @@
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { EnvironmentError, UsageError } from '../util/errors.ts'
+import { isUrl, nameOf } from '../util/location.ts'
 
 /** What yargs makes of OUTPUT_OPTIONS. */
 export interface OutputArguments {
@@ -10,8 +11,12 @@ export interface OutputArguments {
   readonly force: boolean
 }
 
-/** Refuses an output that exists (unless forced), that is one of the inputs, or whose folder does not. */
+/** Refuses an output that is a URL, that exists (unless forced), that is one of the inputs, or whose folder does not. */
 export function checkOutput({ out, force }: OutputArguments, inputs: readonly string[]): void {
+  if (isUrl(out))
+    throw new UsageError(`--out: expected the path of a local file, found the URL ${nameOf(out)}`, {
+      cure: 'write a local file, and upload it afterwards',
+    })
   const same = inputs.find(input => placeOf(input) === placeOf(out))
   if (same !== undefined) throw new UsageError(`--out: ${out} is an input`, { cure: 'name another file' })
   const folder = dirname(out)

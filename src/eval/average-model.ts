@@ -12,8 +12,9 @@ import {
 import type { BatchNormMode } from '../batchnorm/index.ts'
 import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
-import { loadModel } from '../serde/index.ts'
+import { loadModelFrom } from '../serde/index.ts'
 import { UsageError } from '../util/errors.ts'
+import { isUrl } from '../util/location.ts'
 import { chooseSoup, part, type ChosenSoup } from './average-soup.ts'
 import { evaluateModels, type EvaluationReport } from './compare.ts'
 import type { DataOptions } from './loading.ts'
@@ -140,6 +141,12 @@ function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelO
           : 'name the model that receives the average with --into, or give a name that ends in .safetensors',
     })
   }
+  const remote = plan.files.find(({ path, format }) => format === 'onnx' && isUrl(path))
+  if (val !== undefined && remote) {
+    throw new UsageError(`--val: expected local files to compare, found ${remote.path}`, {
+      cure: 'download the members, or leave --val out and measure the average with `swa-onnx evaluate`',
+    })
+  }
   if (!isModel && (data ?? val) !== undefined) {
     throw new UsageError(
       `--${data === undefined ? 'val' : 'data'}: the result is a ${kind}, expected a model`,
@@ -151,7 +158,7 @@ function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelO
 }
 
 async function countBatchNorms(path: string): Promise<number> {
-  const file = await loadModel(path)
+  const file = await loadModelFrom(path)
   try {
     return findBatchNorms(withoutFunctions(file.model)).length
   } finally {

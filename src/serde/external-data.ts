@@ -7,9 +7,11 @@ import { createHash } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { lstat, open, realpath } from 'node:fs/promises'
 import { dirname, isAbsolute, join, posix, relative, sep, win32 } from 'node:path'
+import { openSource } from '../remote/index.ts'
 import { InputError, messageOf } from '../util/errors.ts'
+import { beside, isUrl } from '../util/location.ts'
 import { FileSource } from '../tensor/file-source.ts'
-import type { ByteRange } from '../tensor/source.ts'
+import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import type { StringStringEntryProto } from './proto.ts'
 import { readChunks } from './segment.ts'
 
@@ -22,12 +24,12 @@ interface Entry {
 
 /** The data files of one model, each opened once. */
 export class ExternalFiles {
-  readonly #folder: string
-  readonly #files = new Map<string, Promise<FileSource>>()
+  readonly #model: string
+  readonly #files = new Map<string, Promise<ByteSource>>()
 
-  /** `folder`: that of the model file. */
-  constructor(folder: string) {
-    this.#folder = folder
+  /** `model`: the path or URL of the model file, in whose folder they are. */
+  constructor(model: string) {
+    this.#model = model
   }
 
   /** Checks the entries of a tensor and gives its range; the length must be that of its type and dims. */
@@ -43,7 +45,9 @@ export class ExternalFiles {
     const location = checkLocation(entry.location, where)
     let file = this.#files.get(location)
     if (file === undefined) {
-      file = openInside(this.#folder, location, where)
+      file = isUrl(this.#model)
+        ? openRemote(this.#model, location, where)
+        : openInside(dirname(this.#model), location, where)
       this.#files.set(location, file)
     }
     const source = await file
@@ -67,10 +71,10 @@ export class ExternalFiles {
     }
   }
 
-  readonly #digests = new Map<FileSource, Promise<string>>()
+  readonly #digests = new Map<ByteSource, Promise<string>>()
 
   /** `checksum` is the SHA-1 of the whole data file. */
-  async #verify(source: FileSource, expected: string, where: string): Promise<void> {
+  async #verify(source: ByteSource, expected: string, where: string): Promise<void> {
     let digest = this.#digests.get(source)
     if (digest === undefined) {
       digest = sha1(source)
@@ -84,7 +88,7 @@ export class ExternalFiles {
   }
 }
 
-async function sha1(source: FileSource): Promise<string> {
+async function sha1(source: ByteSource): Promise<string> {
   const hash = createHash('sha1')
   for await (const chunk of readChunks({ source, offset: 0, length: source.byteLength })) hash.update(chunk)
   return hash.digest('hex')
@@ -131,6 +135,19 @@ export function checkLocation(location: string, where: string): string {
   const normal = posix.normalize(location)
   if (normal === '.' || normal.endsWith('/')) refuse('names no file')
   return normal
+}
+
+/** Opens a file in the folder of a model's URL or below it, on the same server: a location never becomes another URL. */
+async function openRemote(model: string, location: string, where: string): Promise<ByteSource> {
+  try {
+    return await openSource(beside(model, location))
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error
+    throw new InputError(`${where}: the data file cannot be read: ${error.message}`, {
+      cause: error,
+      cure: 'a model with external data needs its data files beside it',
+    })
+  }
 }
 
 /** Opens a plain file below a folder: no symbolic link on the way, no other name for the same bytes. */

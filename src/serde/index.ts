@@ -10,7 +10,7 @@ export {
   type Safetensors,
   type SafetensorsContent,
 } from './safetensors.ts'
-export { externalDataOf, loadModel, type ExternalDataUse } from './load.ts'
+export { externalDataOf, loadModel, loadModelFrom, type ExternalDataUse } from './load.ts'
 export { openModelBytes, type ModelFile } from './model-file.ts'
 export { saveModel, type SaveOptions } from './save.ts'
 export { patchModel, writePatched } from './patch.ts'

@@ -1,17 +1,28 @@
-/** A model from disk, its weights still there. */
+/** A model from disk or from a server, its weights still there. */
 
-import { dirname } from 'node:path'
-import { FileSource } from '../tensor/file-source.ts'
+import { openSource } from '../remote/index.ts'
+import { UsageError } from '../util/errors.ts'
+import { isUrl, nameOf } from '../util/location.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { DeserializeOptions } from './deserialize.ts'
 import { ExternalFiles } from './external-data.ts'
 import { layoutOf, openModel, type ModelFile } from './model-file.ts'
 import type { ExternalReader } from './read-tensor.ts'
 
-/** Opens a model; only its graph is read, weights are read when they are asked for. */
+/** Opens a model on disk; only its graph is read, weights are read when they are asked for. */
 export async function loadModel(path: string, options: DeserializeOptions = {}): Promise<ModelFile> {
-  const source = await FileSource.open(path)
-  const external = new ExternalFiles(dirname(path))
+  if (isUrl(path)) {
+    throw new UsageError(`read ${nameOf(path)}: expected the path of a local file`, {
+      cure: 'download the file first; only averaging reads files on servers',
+    })
+  }
+  return loadModelFrom(path, options)
+}
+
+/** As `loadModel`, also from a URL. */
+export async function loadModelFrom(location: string, options: DeserializeOptions = {}): Promise<ModelFile> {
+  const source = await openSource(location)
+  const external = new ExternalFiles(location)
   const close = async () => {
     await external.close()
     await source.close()

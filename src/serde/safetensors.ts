@@ -3,10 +3,10 @@
  * specification. Reading checks every promise of the header before anything is allocated for it.
  */
 
+import { openSource } from '../remote/index.ts'
 import { InputError, invariant } from '../util/errors.ts'
 import { withAtomicFile } from '../util/files.ts'
 import { byteLengthOf, type DType } from '../tensor/dtype.ts'
-import { FileSource } from '../tensor/file-source.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -25,9 +25,9 @@ export interface Safetensors {
 export type SafetensorsContent =
   Tensor | { readonly dtype: DType; readonly dims: Shape; readonly source: ByteSource }
 
-/** Opens a file; the tensors are ranges of it until `close`. */
-export async function openSafetensors(path: string): Promise<Safetensors> {
-  const source = await FileSource.open(path)
+/** Opens a path or URL; the tensors are ranges of it until `close`. */
+export async function openSafetensors(location: string): Promise<Safetensors> {
+  const source = await openSource(location)
   try {
     const { entries, metadata, dataStart } = await parseHeader(source)
     const tensors = new Map<string, Tensor>()

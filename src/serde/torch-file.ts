@@ -4,9 +4,9 @@
  * torch/serialization.py and torch/_utils.py (`_rebuild_tensor_v2`).
  */
 
+import { openSource } from '../remote/index.ts'
 import type { DType } from '../tensor/dtype.ts'
 import { byteLengthOf } from '../tensor/dtype.ts'
-import { FileSource } from '../tensor/file-source.ts'
 import { formatShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.ts'
 import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -41,9 +41,10 @@ const PLACES = ['state_dict', 'model_state_dict', 'model', 'module', 'net', 'net
 const LARGEST_PICKLE = 256 * 2 ** 20
 const ALONE = { cure: 'save the state dict alone: torch.save(model.state_dict(), path)' }
 
-/** Opens a checkpoint; the tensors are ranges of it until `close`. */
-export async function openTorchFile(path: string): Promise<TorchFile> {
-  const source = await FileSource.open(path)
+/** Opens a checkpoint, a path or URL; the tensors are ranges of it until `close`. */
+export async function openTorchFile(location: string): Promise<TorchFile> {
+  const source = await openSource(location)
+  const path = source.name
   try {
     const entries = await readZipDirectory(source)
     const pickle = entries.find(({ name }) => name === 'data.pkl' || name.endsWith('/data.pkl'))

@@ -47,7 +47,7 @@ export function builder(yargs: Argv): Argv {
       type: 'string',
       demandOption: true,
       describe:
-        'ONNX models, safetensors, PyTorch state dicts (.pt, .pth), .npz, or partial averages: files, folders, run folders, patterns, @list.txt, @- for a list on standard input',
+        'ONNX models, safetensors, PyTorch state dicts (.pt, .pth), .npz, or partial averages: files, https:// or s3:// addresses, folders, run folders, patterns, @list.txt, @- for a list on standard input',
     })
     .options({
       ...OUTPUT_OPTIONS,
