@@ -13,13 +13,13 @@ import type { BatchNormMode } from '../batchnorm/index.ts'
 import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { loadModelFrom } from '../serde/index.ts'
-import { UsageError } from '../util/errors.ts'
+import { invariant, UsageError } from '../util/errors.ts'
 import { isUrl } from '../util/location.ts'
-import { chooseSoup, part, type ChosenSoup } from './average-soup.ts'
-import { evaluateModels, type EvaluationReport } from './compare.ts'
+import type { ChosenSoup } from './average-soup.ts'
+import type { EvaluationReport } from './compare.ts'
 import type { DataOptions } from './loading.ts'
-import { recalibrateModel, type RecalibratedModel } from './recalibrate-model.ts'
-import type { SoupKind } from './soup.ts'
+import type { RecalibratedModel } from './recalibrate-model.ts'
+import { weightsOfSome, type SoupKind } from './soup.ts'
 
 export interface AverageModelOptions {
   readonly checkpoints: readonly string[]
@@ -62,9 +62,12 @@ export interface AverageResult extends AverageReport {
   readonly warnings: readonly string[]
 }
 
-/** Averages, then recalibrates if there are data, then compares members and average if there are labels. */
+/**
+ * Averages, then recalibrates if there are data, then compares members and average if there are labels. The engine runs
+ * models for that; what is not needed is not loaded, as averaging many files takes less time than loading all of it.
+ */
 export async function averageModel(
-  engine: Engine,
+  engine: Engine | null,
   options: AverageModelOptions,
   context: AverageModelContext = {},
 ): Promise<AverageResult> {
@@ -86,7 +89,7 @@ export async function averageModel(
       ...(context.signal ? { signal: context.signal } : {}),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
     })
-    if (stale) recalibrated = await recalibrateAverage(engine, target, data, options, context)
+    if (stale) recalibrated = await recalibrateAverage(needed(engine), target, data, options, context)
   } finally {
     if (stale) for (const path of [target, `${target}.data`]) await rm(path, { force: true })
   }
@@ -97,13 +100,19 @@ export async function averageModel(
   return {
     ...report,
     ...{ path: out, method: plan.title, files, into, batchNorms, recalibrated, soup },
-    evaluation: val === undefined ? null : await compare(engine, [...members, out], val, options, context),
+    evaluation:
+      val === undefined ? null : await compare(needed(engine), [...members, out], val, options, context),
     warnings: batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [],
   }
 }
 
+function needed(engine: Engine | null): Engine {
+  invariant(engine, 'models are run without an engine')
+  return engine
+}
+
 async function chooseMembers(
-  engine: Engine,
+  engine: Engine | null,
   kind: SoupKind,
   options: AverageModelOptions,
   context: AverageModelContext,
@@ -117,7 +126,8 @@ async function chooseMembers(
       partial ? {} : { cure: 'give labelled data with --val' },
     )
   }
-  return chooseSoup(engine, kind, { ...options, val }, countBatchNorms, context)
+  const { chooseSoup } = await import('./average-soup.ts')
+  return chooseSoup(needed(engine), kind, { ...options, val }, countBatchNorms, context)
 }
 
 /** The options with the members that were chosen; a model receives the average as before. */
@@ -126,7 +136,7 @@ function chosenOptions(
   options: AverageModelOptions,
 ): Pick<AverageModelOptions, 'checkpoints' | 'average'> {
   const positions = members.map(path => options.checkpoints.indexOf(path))
-  return { checkpoints: members, average: part(options.average ?? {}, positions) }
+  return { checkpoints: members, average: weightsOfSome(options.average ?? {}, positions) }
 }
 
 function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelOptions): void {
@@ -174,6 +184,7 @@ async function recalibrateAverage(
   { onProgress, signal }: AverageModelContext,
 ): Promise<RecalibratedModel> {
   const settings = { ...(dataOptions ? { dataOptions } : {}), ...(threads === undefined ? {} : { threads }) }
+  const { recalibrateModel } = await import('./recalibrate-model.ts')
   const report = await recalibrateModel(
     engine,
     { model, data, out, mode, batchSize, ...settings },
@@ -185,7 +196,7 @@ async function recalibrateAverage(
   return { ...report, model: out }
 }
 
-function compare(
+async function compare(
   engine: Engine,
   models: readonly string[],
   data: string,
@@ -193,6 +204,7 @@ function compare(
   { onProgress, signal }: AverageModelContext,
 ): Promise<EvaluationReport> {
   const settings = { ...(dataOptions ? { dataOptions } : {}), ...(threads === undefined ? {} : { threads }) }
+  const { evaluateModels } = await import('./compare.ts')
   return evaluateModels(
     engine,
     { models, data, batchSize, ...settings },

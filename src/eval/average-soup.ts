@@ -2,14 +2,14 @@
 
 import { rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { planAverage, runAverage, type AverageOptions } from '../averaging/index.ts'
+import { planAverage, runAverage } from '../averaging/index.ts'
 import type { Engine } from '../runtime/engine.ts'
 import { UsageError } from '../util/errors.ts'
 import type { AverageModelContext, AverageModelOptions } from './average-model.ts'
 import { evaluateModels } from './compare.ts'
 import { recalibrateModel } from './recalibrate-model.ts'
 import { scoreOf } from './score.ts'
-import { findSoup, type Soup, type SoupKind } from './soup.ts'
+import { findSoup, weightsOfSome, type Soup, type SoupKind } from './soup.ts'
 
 /** A soup with the files of its members. */
 export interface ChosenSoup extends Omit<Soup, 'members' | 'tried'> {
@@ -46,7 +46,7 @@ export async function chooseSoup(
 
   /** The model that stands for some members. */
   const modelOf = async (paths: readonly string[], members: readonly number[]): Promise<string> => {
-    const plan = await planAverage(paths, part(average, members))
+    const plan = await planAverage(paths, weightsOfSome(average, members))
     const [only, ...more] = plan.files
     if (more.length === 0 && only!.format === 'onnx') return only!.path
     await runAverage(plan, trial, limits)
@@ -78,10 +78,4 @@ export async function chooseSoup(
     ...{ kind, score: soup.score, members: named(soup.members) },
     tried: soup.tried.map(({ members, score }) => ({ members: named(members), score })),
   }
-}
-
-/** The options for some of the members. */
-export function part(average: AverageOptions, members: readonly number[]): AverageOptions {
-  const { weights, ...rest } = average
-  return weights && members.length > 1 ? { ...rest, weights: members.map(k => weights[k]!) } : rest
 }

@@ -4,6 +4,7 @@
  * these data, because that is where the search begins.
  */
 
+import type { AverageOptions } from '../averaging/index.ts'
 import { UsageError } from '../util/errors.ts'
 
 export type SoupKind =
@@ -106,4 +107,10 @@ async function climb(search: Search, count: number): Promise<void> {
     }
     if (search.best.score <= score) return
   }
+}
+
+/** The options for some of the members. */
+export function weightsOfSome(average: AverageOptions, members: readonly number[]): AverageOptions {
+  const { weights, ...rest } = average
+  return weights && members.length > 1 ? { ...rest, weights: members.map(k => weights[k]!) } : rest
 }

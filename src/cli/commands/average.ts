@@ -151,7 +151,7 @@ export async function handler(args: AverageArguments): Promise<void> {
     const { describeAverage } = await import('../../eval/report-average.ts')
     // The average itself is plain arithmetic: an engine runs models to recalibrate and to compare.
     const runs = (data ?? val) !== undefined
-    const { engine, used } = runs ? await openEngine(asked, terminal) : await idleEngine()
+    const { engine, used } = runs ? await openEngine(asked, terminal) : { engine: null, used: null }
     const result: AverageResult = await averageModel(engine, options, {
       signal,
       onProgress: progress => terminal.progress(progress),
@@ -160,9 +160,4 @@ export async function handler(args: AverageArguments): Promise<void> {
     for (const warning of result.warnings) terminal.warn(warning)
     terminal.result(describeAverage(result), { ...result, engine: used })
   })
-}
-
-async function idleEngine() {
-  const { cpuEngine } = await import('../../runtime/ort-cpu/engine.ts')
-  return { engine: cpuEngine(), used: null }
 }
