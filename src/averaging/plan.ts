@@ -224,8 +224,14 @@ async function assemble(
     )
   }
   const fingerprint = commonFingerprint(seen)
-  const last = await lastFile(seen.filter(({ file }) => file.role === 'member'))
-  const tensors = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, last, options))
+  const planned = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, options))
+  // Which file is the last one may take reading all of them.
+  const last = planned.some(({ policy }) => policy === 'last')
+    ? await lastFile(seen.filter(({ file }) => file.role === 'member'))
+    : undefined
+  const tensors = planned.map(tensor =>
+    tensor.policy === 'last' && last !== undefined ? { ...tensor, from: last } : tensor,
+  )
   const plan = {
     fingerprint,
     title: titleOf(method, members),
@@ -275,7 +281,6 @@ function planTensor(
   name: string,
   { dtype, dims, fixed }: CheckpointTensor,
   seen: readonly Seen[],
-  last: string,
   { integers = 'equal' }: AverageOptions,
 ): PlannedTensor {
   const tensor = { name, dtype, dims }
@@ -289,7 +294,7 @@ function planTensor(
   }
   if (isCounter(name) || (integers === 'last' && !isAveraged(dtype))) {
     const reason = isCounter(name) ? 'counter' : `elements are ${dtype}`
-    return { ...tensor, policy: 'last', reason: `${reason}, not averaged`, from: last }
+    return { ...tensor, policy: 'last', reason: `${reason}, not averaged` }
   }
   const why = fixed ?? `elements are ${dtype}`
   const message = `average: tensor "${name}" ${dtype}${formatShape(dims)} is not averaged (${why}): expected the same in all files, found other values in ${differing!.file.path} than in ${from}`

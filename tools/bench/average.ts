@@ -54,6 +54,8 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(values.folder, 'swa-bench-'))
   try {
     const members = await writeMembers(folder, Number(values.members), Number(values.mib) << 20, values.dtype)
+    // What was just written is still on its way to the disk, and would slow down what is measured.
+    await measure({ name: 'sync', commands: [['sync']] })
     const contenders = await contendersFor(folder, members, values)
     const results = new Map<string, Measured[]>(contenders.map(({ name }) => [name, []]))
     for (let round = 0; round < Number(values.rounds); round++) {
