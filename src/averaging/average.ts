@@ -8,6 +8,7 @@ import {
   type LateMetadata,
   type SafetensorsContent,
 } from '../serde/index.ts'
+import type { WrittenFile } from '../util/files.ts'
 import { byteLengthOf } from '../tensor/dtype.ts'
 import { sizeOf } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
@@ -46,6 +47,10 @@ export interface AverageReport {
   readonly path: string
   readonly output: 'onnx' | 'safetensors' | 'partial'
   readonly members: number
+  /** What went into it, in the order of the plan's files, with the hashes of their weights. */
+  readonly records: readonly MemberRecord[]
+  /** What was written, with checksums. */
+  readonly written: readonly WrittenFile[]
   /** Tensors and elements that were averaged. */
   readonly tensors: number
   readonly elements: number
@@ -76,9 +81,11 @@ export async function runAverage(
         `average: expected the method mean for a partial average, found ${plan.method.kind}`,
       )
     }
-    if (partial) await work.writePartial(out)
-    else if (plan.output === 'onnx') await work.writeModel(out)
-    else await work.writeTensors(out)
+    const written = await (partial
+      ? work.writePartial(out)
+      : plan.output === 'onnx'
+        ? work.writeModel(out)
+        : work.writeTensors(out))
     const averaged = plan.tensors.filter(({ policy }) => policy === 'average')
     return {
       path: out,
@@ -89,6 +96,8 @@ export async function runAverage(
       ),
       tensors: averaged.length,
       elements: averaged.reduce((sum, { dims }) => sum + sizeOf(dims), 0),
+      records: await work.records(),
+      written,
     }
   } finally {
     await summer?.close()
@@ -128,6 +137,7 @@ class Work {
   readonly #summer: Summer
   readonly #options: RunOptions
   readonly #digests: MemberDigests
+  #records: Promise<MemberRecord[]> | null = null
   #done = 0
   #total = 0
 
@@ -139,7 +149,11 @@ class Work {
     this.#digests = new MemberDigests(plan.files, checkpoints)
   }
 
-  async writeModel(out: string): Promise<void> {
+  records(): Promise<MemberRecord[]> {
+    return (this.#records ??= this.#digests.records())
+  }
+
+  async writeModel(out: string): Promise<WrittenFile[]> {
     const { template } = this.#plan
     await checkStamp(template!)
     const target = await openCheckpoint(template!.path)
@@ -150,21 +164,27 @@ class Work {
         const place = tensor.place ?? tensor.name
         if (source) replacements.set(target.tensors.get(place)!.tensor!, this.#watched(source, tensor.name))
       }
-      await writePatched(target.model!, out, replacements, this.#metadata(new Map()))
+      return await writePatched(target.model!, out, replacements, this.#metadata(), { checksum: true })
     } finally {
       await target.close()
     }
   }
 
-  async writeTensors(out: string): Promise<void> {
+  async writeTensors(out: string): Promise<WrittenFile[]> {
     const entries = this.#plan.tensors.map((tensor): [string, SafetensorsContent] => {
       const { name, dtype, dims } = tensor
       return [name, { dtype, dims, source: this.#watched(this.#sourceOf(tensor, null)!, name) }]
     })
-    await writeSafetensors(out, entries, this.#metadata(await this.#givenMetadata()))
+    // The metadata come before the tensors, from which the members' hashes come: those are in the report alone.
+    const members = this.#plan.files.flatMap(file =>
+      file.members.map(({ digest: _digest, ...member }) => member),
+    )
+    const metadata = new Map([...(await this.#givenMetadata()), ...averageMetadata(this.#plan, members)])
+    const check = () => this.records()
+    return [await writeSafetensors(out, entries, metadata, { checksum: true, check })]
   }
 
-  async writePartial(out: string): Promise<void> {
+  async writePartial(out: string): Promise<WrittenFile[]> {
     const { tensors, fingerprint } = this.#plan
     const sums: [string, SumContent][] = []
     const last = new Map<string, Tensor>()
@@ -181,8 +201,8 @@ class Work {
         sums.push([name, { dtype, dims, pairs, tail }])
       } else last.set(name, this.#given(tensor))
     }
-    const members = await this.#digests.records()
-    await writePartial(out, { fingerprint, members, sums, last })
+    const members = await this.records()
+    return writePartial(out, { fingerprint, members, sums, last })
   }
 
   /** New bytes for a tensor; null where the receiving file has them already. */
@@ -228,15 +248,14 @@ class Work {
     return this.#checkpoints.find(({ path }) => path === from)!.tensors.get(name)!.tensor!
   }
 
-  /** What the output says about how it was made, after `given`; the members' hashes are known when all is read. */
-  #metadata(given: ReadonlyMap<string, string>): LateMetadata {
-    const entries = (members: readonly MemberRecord[]) =>
-      new Map([...given, ...averageMetadata(this.#plan, members)])
+  /** What a model says about how it was made, at its end; the members' hashes are known when all is read. */
+  #metadata(): LateMetadata {
+    const entries = (members: readonly MemberRecord[]) => averageMetadata(this.#plan, members)
     const members = this.#plan.files.flatMap(file => file.members)
     const unknown = '0'.repeat(64)
     return {
       provisional: entries(members.map(member => ({ ...member, digest: member.digest ?? unknown }))),
-      settle: async () => entries(await this.#digests.records()),
+      settle: async () => entries(await this.records()),
     }
   }
 

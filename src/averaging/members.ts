@@ -19,9 +19,16 @@ export interface MemberRecord {
 /** A member before it is read: its hash comes with reading, but for those in partial averages. */
 export type PlannedMember = Omit<MemberRecord, 'digest'> & { readonly digest: string | null }
 
-/** Members sorted by hash: the same set gives the same record, whatever the order of merging. */
-export function sortMembers(members: readonly MemberRecord[]): MemberRecord[] {
-  return [...members].sort((a, b) => (a.digest < b.digest ? -1 : a.digest > b.digest ? 1 : 0))
+/** Members sorted by hash, those without one by number and name: the same set gives the same list in any order. */
+export function sortMembers<Member extends Omit<MemberRecord, 'digest'> & { readonly digest?: string }>(
+  members: readonly Member[],
+): Member[] {
+  const key = ({ digest, name }: Member) => digest ?? name
+  return [...members].sort(
+    (a, b) =>
+      (a.digest === undefined ? a.ordinal - b.ordinal : 0) ||
+      (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0),
+  )
 }
 
 /** The ordinal of a file: the last number in its name (`epoch-7.onnx`), which no order of listing changes; 0 without one. */

@@ -11,6 +11,7 @@
  */
 
 import { InputError, messageOf } from '../util/errors.ts'
+import type { WrittenFile } from '../util/files.ts'
 import {
   openSafetensors,
   writeSafetensors,
@@ -68,7 +69,7 @@ export interface PartialContent {
   readonly last: ReadonlyMap<string, Tensor>
 }
 
-export async function writePartial(path: string, content: PartialContent): Promise<void> {
+export async function writePartial(path: string, content: PartialContent): Promise<WrittenFile[]> {
   const entries: [string, SafetensorsContent][] = []
   const dtypes: [string, AveragedDType][] = []
   for (const [name, { dtype, dims, pairs, tail }] of content.sums) {
@@ -90,7 +91,7 @@ export async function writePartial(path: string, content: PartialContent): Promi
     [KEYS.dtypes, JSON.stringify(Object.fromEntries(dtypes.sort(([a], [b]) => (a < b ? -1 : 1))))],
   ])
   if (content.fingerprint !== null) metadata.set(KEYS.fingerprint, content.fingerprint)
-  await writeSafetensors(path, entries, metadata)
+  return [await writeSafetensors(path, entries, metadata, { checksum: true })]
 }
 
 /** Opens a partial average; every promise of its header is checked. */

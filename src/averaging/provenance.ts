@@ -8,7 +8,7 @@ import type { AveragePlan } from './plan.ts'
 /** Entries for `metadata_props` of ONNX files and `__metadata__` of safetensors. */
 export function averageMetadata(
   plan: Pick<AveragePlan, 'title' | 'method' | 'files'>,
-  records: readonly MemberRecord[],
+  records: readonly (Omit<MemberRecord, 'digest'> & { readonly digest?: string })[],
 ): Map<string, string> {
   const members = sortMembers(records)
   const weighted = members.some(({ weight }) => weight !== members[0]!.weight)

@@ -15,6 +15,7 @@ import type { Engine } from '../runtime/engine.ts'
 import { loadModelFrom } from '../serde/index.ts'
 import { invariant, UsageError } from '../util/errors.ts'
 import { isUrl } from '../util/location.ts'
+import { writeManifest } from './average-manifest.ts'
 import type { ChosenSoup } from './average-soup.ts'
 import type { EvaluationReport } from './compare.ts'
 import type { DataOptions } from './loading.ts'
@@ -33,6 +34,8 @@ export interface AverageModelOptions {
   readonly val?: string
   /** Average only those members that together are best on `val`. */
   readonly soup?: SoupKind
+  /** Write the record of the average beside it; default: yes. */
+  readonly manifest?: boolean
   readonly mode: BatchNormMode
   readonly batchSize: number
   readonly dataOptions?: DataOptions
@@ -60,6 +63,8 @@ export interface AverageResult extends AverageReport {
   /** How members were chosen, if they were. */
   readonly soup: ChosenSoup | null
   readonly warnings: readonly string[]
+  /** The record beside the output. */
+  readonly manifest: string | null
 }
 
 /**
@@ -97,13 +102,14 @@ export async function averageModel(
   const members = plan.files
     .filter(({ format, role }) => format === 'onnx' && role === 'member')
     .map(({ path }) => path)
-  return {
-    ...report,
+  const result = {
     ...{ path: out, method: plan.title, files, into, batchNorms, recalibrated, soup },
     evaluation:
       val === undefined ? null : await compare(needed(engine), [...members, out], val, options, context),
     warnings: batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [],
   }
+  const manifest = options.manifest === false ? null : await writeManifest(plan, report, result)
+  return { ...report, ...result, manifest }
 }
 
 function needed(engine: Engine | null): Engine {

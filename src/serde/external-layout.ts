@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { concatBytes } from '../util/bytes.ts'
 import { UsageError } from '../util/errors.ts'
-import { AtomicFile } from '../util/files.ts'
+import { AtomicFile, type WrittenFile } from '../util/files.ts'
 import { checkLocation } from './external-data.ts'
 import { EXTERNAL_DATA_FIELD } from './schema.ts'
 import { bytesSegment, writeSegments, type Segment } from './segment.ts'
@@ -72,24 +72,26 @@ export async function writeModelFiles(
   segments: readonly Segment[],
   layout: ExternalLayout,
   inputs: Iterable<string>,
-): Promise<void> {
+  options: { readonly checksum?: boolean } = {},
+): Promise<WrittenFile[]> {
   const dataPath = layout.isEmpty ? null : layout.pathBeside(path)
   if (dataPath !== null) await refuseForeignData(path, dataPath, inputs)
-  const model = await AtomicFile.create(path)
+  const model = await AtomicFile.create(path, options)
   let data: AtomicFile | null = null
+  const written: WrittenFile[] = []
   try {
     if (dataPath !== null) {
-      data = await AtomicFile.create(dataPath)
+      data = await AtomicFile.create(dataPath, options)
       await writeSegments(layout.segments, data)
     }
     await writeSegments(segments, model)
-    await data?.commit()
+    if (data) written.push(await data.commit())
   } catch (error) {
     await data?.abort()
     await model.abort()
     throw error
   }
-  await model.commit()
+  return [await model.commit(), ...written]
 }
 
 /** Overwriting a model together with its data is meant; overwriting only the data would ruin the model that uses it. */

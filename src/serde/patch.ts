@@ -6,6 +6,7 @@
 import { basename } from 'node:path'
 import { concatBytes } from '../util/bytes.ts'
 import { InputError, invariant } from '../util/errors.ts'
+import type { WrittenFile } from '../util/files.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -34,21 +35,23 @@ import { BYTES, encodeEntry, encodeField, encodeTag, encodeVarint, VARINT } from
 /**
  * `replacements`: new elements, in packed little-endian form, of tensors of `file.model`; dtype and dims stay.
  * `metadata`: entries of metadata_props, in place of those of the same key. Weights in data files go to a new one,
- * `<outPath>.data`, all of them, so that the output needs no file of the input.
+ * `<outPath>.data`, all of them, so that the output needs no file of the input. `checksum`: whether SHA-256 of the files
+ * is taken.
  */
 export async function writePatched(
   file: ModelFile,
   outPath: string,
   replacements: ReadonlyMap<Tensor, ByteSource>,
   metadata: Metadata,
-): Promise<void> {
+  options: { readonly checksum?: boolean } = {},
+): Promise<WrittenFile[]> {
   const outside = new ExternalLayout(`${basename(outPath)}.data`)
   const layout = requireLayout(file)
   const place = (range: ByteRange, segment: Segment) =>
     outside.place(`${range.source.name}:${range.offset}:${range.length}`, segment)
   const segments = await patchedSegments(layout, { file, outPath, replacements, metadata, place })
   const inputs = [...layout.places.values()].flatMap(({ external }) => external?.source.name ?? [])
-  await writeModelFiles(outPath, segments, outside, new Set(inputs))
+  return writeModelFiles(outPath, segments, outside, new Set(inputs), options)
 }
 
 /** As `writePatched`, for a model that is in memory: the bytes of the new file. */

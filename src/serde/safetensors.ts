@@ -4,13 +4,12 @@
  */
 
 import { openSource } from '../remote/index.ts'
-import { InputError, invariant } from '../util/errors.ts'
-import { withAtomicFile } from '../util/files.ts'
+import { InputError } from '../util/errors.ts'
+import { AtomicFile, type WrittenFile } from '../util/files.ts'
 import { byteLengthOf, type DType } from '../tensor/dtype.ts'
 import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { lateMetadata, type Metadata } from './metadata.ts'
 import { DTYPE_OF_SAFETENSORS, parseHeader, PREFIX_BYTES } from './safetensors-header.ts'
 import { elementsOf, rangeSegment, writeSegments, type Segment } from './segment.ts'
 
@@ -43,6 +42,13 @@ export async function openSafetensors(location: string): Promise<Safetensors> {
 
 const SAFETENSORS_OF_DTYPE = new Map([...DTYPE_OF_SAFETENSORS].map(([name, dtype]) => [dtype, name]))
 
+export interface WriteOptions {
+  /** Whether SHA-256 of the file is taken. */
+  readonly checksum?: boolean
+  /** Called when everything is written, before the file takes its name; an error keeps the old one. */
+  readonly check?: () => Promise<unknown>
+}
+
 /**
  * Writes a file atomically. The same tensors give the same bytes in whatever order they come: wide element types first,
  * so that all are aligned, then by name in UTF-8 order; metadata by key. The data starts at a multiple of 8.
@@ -50,23 +56,25 @@ const SAFETENSORS_OF_DTYPE = new Map([...DTYPE_OF_SAFETENSORS].map(([name, dtype
 export async function writeSafetensors(
   path: string,
   entries: Iterable<readonly [string, SafetensorsContent]>,
-  metadata: Metadata = new Map(),
-): Promise<void> {
+  metadata: ReadonlyMap<string, string> = new Map(),
+  { checksum = false, check }: WriteOptions = {},
+): Promise<WrittenFile> {
   const rows = [...entries].map(([name, content]) => toRow(path, name, content))
   rows.sort((a, b) => b.width - a.width || compareUtf8(a.name, b.name))
-  const { provisional, settle } = lateMetadata(metadata)
-  const head = encodeHeader(path, rows, provisional)
-  await withAtomicFile(path, async file => {
+  const head = encodeHeader(path, rows, metadata)
+  const file = await AtomicFile.create(path, { checksum })
+  try {
     await file.write(head)
     await writeSegments(
       rows.map(row => row.segment),
       file,
     )
-    if (!('settle' in metadata)) return
-    const settled = encodeHeader(path, rows, await settle())
-    invariant(settled.byteLength === head.byteLength, 'late metadata of another length')
-    await file.write(settled, 0)
-  })
+    await check?.()
+  } catch (error) {
+    await file.abort()
+    throw error
+  }
+  return file.commit()
 }
 
 /** The length of the header and the header, padded so that the data start at a multiple of 8. */

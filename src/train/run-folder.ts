@@ -3,8 +3,7 @@
  * written last. Two generations are kept, so that a damaged one falls back to the one before.
  */
 
-import { createHash } from 'node:crypto'
-import { createReadStream, existsSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { Metrics } from '../eval/metrics.ts'
@@ -12,7 +11,7 @@ import type { Traffic } from '../runtime/engine.ts'
 import { openSafetensors, writeSafetensors } from '../serde/index.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError, UsageError } from '../util/errors.ts'
-import { sweepTemporaryFiles, writeError, writeFileAtomic } from '../util/files.ts'
+import { sha256File, sweepTemporaryFiles, writeError, writeFileAtomic } from '../util/files.ts'
 import { lockFolder } from '../util/lock.ts'
 import type { Patience } from './patience.ts'
 
@@ -281,12 +280,6 @@ export async function readAll(path: string): Promise<Map<string, Tensor>> {
   } finally {
     await file.close()
   }
-}
-
-export async function sha256File(path: string): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer)
-  return hash.digest('hex')
 }
 
 /** Batches before the state generations, newest first. */

@@ -1,10 +1,10 @@
 /** Atomic file writing: a file is complete under its name, or it is not there. */
 
-import { constants, type PathLike } from 'node:fs'
+import { constants, createReadStream, type PathLike } from 'node:fs'
 import { open, readdir, rename, rm, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { randomBytes } from 'node:crypto'
-import { EnvironmentError, messageOf } from './errors.ts'
+import { createHash, randomBytes, type Hash } from 'node:crypto'
+import { EnvironmentError, invariant, messageOf } from './errors.ts'
 
 const TEMPORARY = /^\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp$/
 
@@ -25,28 +25,41 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** A file that was written. */
+export interface WrittenFile {
+  readonly path: string
+  readonly bytes: number
+  /** Null where it was not asked for. */
+  readonly sha256: string | null
+}
+
 /** A file being written beside its target; nothing exists under the final name before `commit`. */
 export class AtomicFile {
   readonly path: string
   readonly temporary: string
   readonly handle: FileHandle
   #position = 0
+  readonly #hash: Hash | null
   #flushed = 0
   #flushing: Promise<void> | null = null
 
-  private constructor(path: string, temporary: string, handle: FileHandle) {
+  private constructor(path: string, temporary: string, handle: FileHandle, checksum: boolean) {
+    this.#hash = checksum ? createHash('sha256') : null
     this.path = path
     this.temporary = temporary
     this.handle = handle
   }
 
-  /** Creates the temporary file `.<name>.<pid>.<random>.tmp` in the target's folder. */
-  static async create(path: string): Promise<AtomicFile> {
+  /**
+   * Creates the temporary file `.<name>.<pid>.<random>.tmp` in the target's folder. `checksum`: whether SHA-256 is taken of
+   * what is appended; then nothing is written in other places.
+   */
+  static async create(path: string, { checksum = false } = {}): Promise<AtomicFile> {
     const name = `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
     const temporary = join(dirname(path), name)
     try {
       const flags = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
-      return new AtomicFile(path, temporary, await open(temporary, flags, 0o666))
+      return new AtomicFile(path, temporary, await open(temporary, flags, 0o666), checksum)
     } catch (error) {
       throw writeError(path, error)
     }
@@ -60,11 +73,14 @@ export class AtomicFile {
   /** Appends bytes, or writes them at `position` without moving the end of the appended part. */
   async write(bytes: Uint8Array, position?: number): Promise<void> {
     const start = position ?? this.#position
+    invariant(position === undefined || !this.#hash, `${this.path}: written out of order, with a checksum`)
     try {
       let done = 0
       while (done < bytes.byteLength) {
-        const { bytesWritten } = await this.handle.write(bytes, done, bytes.byteLength - done, start + done)
-        done += bytesWritten
+        const writing = this.handle.write(bytes, done, bytes.byteLength - done, start + done)
+        // While the disk is busy.
+        if (done === 0) this.#hash?.update(bytes)
+        done += (await writing).bytesWritten
       }
     } catch (error) {
       throw writeError(this.path, error)
@@ -85,7 +101,7 @@ export class AtomicFile {
   }
 
   /** Flushes, closes and renames over the target. */
-  async commit(): Promise<void> {
+  async commit(): Promise<WrittenFile> {
     try {
       await this.#flushing
       await this.handle.sync()
@@ -96,6 +112,7 @@ export class AtomicFile {
       await rm(this.temporary, { force: true })
       throw writeError(this.path, error)
     }
+    return { path: this.path, bytes: this.#position, sha256: this.#hash?.digest('hex') ?? null }
   }
 
   /** Removes the temporary file; the target is as it was. */
@@ -124,6 +141,13 @@ export async function withAtomicFile<T>(path: string, write: (file: AtomicFile) 
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content
   await withAtomicFile(path, file => file.write(bytes))
+}
+
+/** SHA-256 of a file. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer)
+  return hash.digest('hex')
 }
 
 /** Removes temporary files left in a folder by processes that no longer run. */

@@ -1,6 +1,8 @@
 /** Averaging files: what is written, what is kept, what is refused. */
 
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -68,7 +70,15 @@ test("ONNX models: the means, in the first model's own graph, with a record of t
         onProgress: step => progress.push(step),
       })
       const averaged = plan.tensors.filter(({ policy }) => policy === 'average')
-      assert.equal(report, {
+      const { records, written, ...counts } = report
+      const bytes = await readFile(file('out.onnx'))
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      assert.equal(written, [{ path: file('out.onnx'), bytes: bytes.byteLength, sha256 }])
+      assert.equal(
+        records.map(({ name, weight }) => [name, weight]),
+        paths.map(path => [basename(path), 1]),
+      )
+      assert.equal(counts, {
         path: file('out.onnx'),
         output: 'onnx',
         members: 3,

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { modelWeights, type AveragePlan } from '../../src/averaging/index.ts'
@@ -39,6 +40,23 @@ test('the average of copies is their mean, rounded once', () =>
     const result = await json<AverageResult>('average', ...paths, '-o', out)
     assert.equal([result.method, result.members, result.path], ['mean', 3, out])
     assert.match(result.warnings.join(), 'running statistics of 3 batch normalizations')
+    const manifest = JSON.parse(await readFile(join(folder, 'averaged.manifest.json'), 'utf8')) as {
+      members: { name: string; file: string; digest: string; weight: number }[]
+      output: { files: { name: string; sha256: string }[] }
+      tensors: { name: string; policy: string }[]
+    }
+    assert.equal(
+      manifest.members.map(({ name, file, weight }) => [name, file, weight]),
+      paths.map(path => [basename(path), path, 1]),
+    )
+    const sha256 = createHash('sha256')
+      .update(await readFile(out))
+      .digest('hex')
+    assert.equal(
+      manifest.output.files.map(file => [file.name, file.sha256]),
+      [['averaged.onnx', sha256]],
+    )
+    assert.ok(manifest.tensors.some(({ policy }) => policy === 'average'))
     const averaged = await weightsOf(out)
     assert.is(averaged.size, members[0]!.size)
     for (const [name, values] of averaged) {
@@ -131,7 +149,14 @@ test('--soup averages the members that are best together, never worse than the b
     const accuracy = (path: string) =>
       evaluation!.models.find(({ model }) => model === path)!.metrics['top1']!
     assert.ok(soup!.members.every(path => accuracy(path) <= accuracy(out)))
-    assert.equal(await readdir(folder), ['copy-1.onnx', 'copy-2.onnx', 'copy-3.onnx', 'lines', 'soup.onnx'])
+    assert.equal(await readdir(folder), [
+      'copy-1.onnx',
+      'copy-2.onnx',
+      'copy-3.onnx',
+      'lines',
+      'soup.manifest.json',
+      'soup.onnx',
+    ])
   }))
 
 test('methods by the command line; an option of another method is refused', () =>

@@ -32,6 +32,7 @@ interface AverageArguments
   readonly val?: string
   readonly bnMode: 'exact' | 'torch'
   readonly dryRun: boolean
+  readonly manifest: boolean
 }
 
 export const command = 'average <checkpoints..>'
@@ -74,6 +75,12 @@ export function builder(yargs: Argv): Argv {
         default: false,
         group: 'Average:',
         describe: 'write the exact sums, which can be averaged with others, as safetensors',
+      },
+      manifest: {
+        type: 'boolean',
+        default: true,
+        group: 'Output:',
+        describe: 'write members, hashes, weights and policies beside the output, as NAME.manifest.json',
       },
       'dry-run': { type: 'boolean', default: false, group: 'Average:', describe: 'print the plan and stop' },
       data: {
@@ -135,7 +142,15 @@ export async function handler(args: AverageArguments): Promise<void> {
       ...(args.base === undefined ? [] : [args.base]),
     ])
   const options = {
-    ...{ checkpoints, out, average, partial, mode: bnMode, dataOptions: dataOptions(args) },
+    ...{
+      checkpoints,
+      out,
+      average,
+      partial,
+      mode: bnMode,
+      manifest: args.manifest,
+      dataOptions: dataOptions(args),
+    },
     ...engineOptions(args),
     ...given({ data, val, soup }),
   }
