@@ -17,13 +17,14 @@ import { openCheckpoint, stampOf, type Checkpoint, type FileStamp } from './chec
 import { writePartial, type SumContent } from './partial.ts'
 import { planAverage, type AveragePlan, type PlannedTensor } from './plan.ts'
 import { averageMetadata } from './provenance.ts'
-import { isAveraged } from './rounding.ts'
+import { isAveraged, type AveragedDType } from './rounding.ts'
 import { isIndex } from './shards.ts'
 import { MemberDigests } from './member-digests.ts'
 import type { MemberRecord } from './members.ts'
-import { CombinedSource, MeanSource, OrderSource, SumSource, tailOf } from './streaming.ts'
+import { CombinedSource, MeanSource, OrderSource, SumSource, SwagSource, tailOf } from './streaming.ts'
 import type { SummedTensor } from './summand.ts'
 import { Summer } from './summer.ts'
+import { writeSwag, type SwagContent } from './swag.ts'
 import { readBytes } from './tensor-bytes.ts'
 
 export interface AverageProgress {
@@ -45,7 +46,7 @@ export interface RunOptions {
 
 export interface AverageReport {
   readonly path: string
-  readonly output: 'onnx' | 'safetensors' | 'partial'
+  readonly output: 'onnx' | 'safetensors' | 'partial' | 'swag'
   readonly members: number
   /** What went into it, in the order of the plan's files, with the hashes of their weights. */
   readonly records: readonly MemberRecord[]
@@ -83,13 +84,15 @@ export async function runAverage(
     }
     const written = await (partial
       ? work.writePartial(out)
-      : plan.output === 'onnx'
-        ? work.writeModel(out)
-        : work.writeTensors(out))
+      : plan.recipe.kind === 'swag'
+        ? work.writeSwag(out, plan.recipe.rank)
+        : plan.output === 'onnx'
+          ? work.writeModel(out)
+          : work.writeTensors(out))
     const averaged = plan.tensors.filter(({ policy }) => policy === 'average')
     return {
       path: out,
-      output: partial ? 'partial' : plan.output,
+      output: partial ? 'partial' : plan.recipe.kind === 'swag' ? 'swag' : plan.output,
       members: plan.files.reduce(
         (sum, { role, members }) => sum + (role === 'member' ? members.length : 0),
         0,
@@ -184,6 +187,24 @@ class Work {
     return [await writeSafetensors(out, entries, metadata, { checksum: true, check })]
   }
 
+  async writeSwag(out: string, rank: number): Promise<WrittenFile[]> {
+    const { tensors, fingerprint } = this.#plan
+    const gaussians: SwagContent[] = []
+    const last = new Map<string, Tensor>()
+    for (const tensor of tensors) {
+      const { name, dtype, dims, policy } = tensor
+      if (policy !== 'average') {
+        last.set(name, this.#given(tensor))
+        continue
+      }
+      const source = this.#watched(new SwagSource(this.#summed(tensor), rank, this.#summer), name)
+      gaussians.push({ name, dtype: dtype as AveragedDType, dims, source })
+    }
+    const records = await this.records()
+    const content = { rank, fingerprint, gaussians, last, metadata: averageMetadata(this.#plan, records) }
+    return [await writeSwag(out, content)]
+  }
+
   async writePartial(out: string): Promise<WrittenFile[]> {
     const { tensors, fingerprint } = this.#plan
     const sums: [string, SumContent][] = []
@@ -227,6 +248,8 @@ class Work {
         return new MeanSource(summed, count, this.#summer, this.#digests.listen(tensor.name))
       case 'order':
         return new OrderSource(summed, recipe.trim, this.#summer)
+      case 'swag':
+        throw new UsageError('average: a Gaussian is not one mean')
       case 'combine':
         return new CombinedSource(summed, recipe.method, tensors.indexOf(tensor), this.#summer)
     }

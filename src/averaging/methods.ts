@@ -32,6 +32,12 @@ export type Method =
    */
   | { readonly kind: 'dare'; readonly drop: number; readonly scale?: number; readonly seed?: number }
 
+  /**
+   * The Gaussian that the members span, to draw models from: mean, variances, and deviations of the last `rank` members
+   * (range-swag.ts).
+   */
+  | { readonly kind: 'swag'; readonly rank?: number }
+
 export type MethodKind = Method['kind']
 
 interface Needs {
@@ -55,6 +61,7 @@ export const METHODS: Readonly<Record<MethodKind, Needs>> = {
   task: { title: 'task arithmetic', base: true },
   ties: { title: 'TIES', base: true },
   dare: { title: 'DARE', base: true },
+  swag: { title: 'SWAG' },
 }
 
 /** How the numbers of one place become one number. */
@@ -65,6 +72,7 @@ export type Recipe =
   | { readonly kind: 'order'; readonly trim: number }
   /** In float64, rounded once; needs numbers about whole tensors first. */
   | { readonly kind: 'combine'; readonly method: Method & { readonly kind: 'slerp' | 'ties' | 'dare' } }
+  | { readonly kind: 'swag'; readonly rank: number }
 
 /**
  * The recipe for files in the order of the plan: the base, if there is one, then the members in the order of training.
@@ -91,6 +99,8 @@ export function recipeOf(method: Method, members: number, weights?: readonly num
     case 'ties':
     case 'dare':
       return { kind: 'combine', method }
+    case 'swag':
+      return { kind: 'swag', rank: Math.min(method.rank ?? SWAG_RANK, members) }
   }
 }
 
@@ -101,6 +111,9 @@ function positiveWeights(weights: readonly number[]): number[] {
     cure: 'leave a member out instead of giving it the weight 0; move away from one with interpolate or task',
   })
 }
+
+/** Deviations that are kept, as in the paper. */
+const SWAG_RANK = 20
 
 /** The share of each member in an exponential moving average. */
 function emaWeights({ decay, warmup = false }: Method & { readonly kind: 'ema' }, members: number): number[] {
@@ -132,6 +145,7 @@ const CHECKS: readonly (readonly [string, (x: number) => boolean, string])[] = [
   ['scale', x => Number.isFinite(x) && x !== 0, 'a number other than 0'],
   ['density', x => x > 0 && x <= 1, 'above 0 and at most 1'],
   ['drop', x => x >= 0 && x < 1, 'at least 0 and below 1'],
+  ['rank', x => Number.isSafeInteger(x) && x >= 0, 'a whole number'],
   ['seed', x => Number.isSafeInteger(x) && x >= 0 && x < 2 ** 32, 'a whole number below 2^32'],
 ]
 
@@ -149,6 +163,9 @@ function checkMethod(method: Method, members: number, weights: readonly number[]
     const value = values[name]
     if (value === undefined || holds(value)) continue
     throw new UsageError(`average: ${name} of ${method.kind}: expected ${expected}, found ${value}`)
+  }
+  if (method.kind === 'swag' && members < 2) {
+    throw new UsageError(`average: swag: a variance takes 2 or more members, found ${found}`)
   }
   if (method.kind === 'trimmed') {
     const { trim } = method

@@ -22,7 +22,7 @@ import { matchGraphs, type DescribedFile } from './match.ts'
 import { ordinalOf, totalWeight, type PlannedMember } from './members.ts'
 import { findRenaming, rename } from './renaming.ts'
 import { isAveraged } from './rounding.ts'
-import { METHODS, recipeOf, type Method, type Recipe } from './methods.ts'
+import { METHODS, recipeOf, type Method, type MethodKind, type Recipe } from './methods.ts'
 
 export interface AverageOptions {
   /** Default: the mean. */
@@ -160,6 +160,9 @@ function chooseFiles(given: readonly string[], options: AverageOptions): Choice 
   return { method, recipe, files }
 }
 
+/** Methods for which it matters which member comes later. */
+const IN_ORDER: ReadonlySet<MethodKind> = new Set(['ema', 'swag'])
+
 /** Members in the order of training, where that matters; of them the last ones. */
 function latest(
   given: readonly string[],
@@ -168,7 +171,7 @@ function latest(
   last: number | undefined,
 ): { readonly path: string; readonly weight: number }[] {
   const members = given.map((path, i) => ({ path, weight: weights?.[i] ?? 1 }))
-  if (last === undefined && method.kind !== 'ema') return members
+  if (last === undefined && !IN_ORDER.has(method.kind)) return members
   if (last !== undefined && !(Number.isSafeInteger(last) && last >= 1)) {
     throw new UsageError(`average: last: expected a whole number of members, found ${last}`)
   }
@@ -243,7 +246,9 @@ async function assemble(
   } as const
   const into = options.into === undefined ? undefined : nameOf(options.into)
   const templatePath = into ?? files.find(({ format }) => format === 'onnx')?.path
-  if (templatePath === undefined) return { ...plan, output: 'safetensors', template: null, tensors }
+  // A Gaussian is no model.
+  if (templatePath === undefined || method.kind === 'swag')
+    return { ...plan, output: 'safetensors', template: null, tensors }
 
   const template = await openCheckpoint(templatePath)
   try {

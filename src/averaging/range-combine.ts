@@ -56,7 +56,7 @@ export interface CombineRequest {
 }
 
 /** Elements that are worked on at a time. */
-const SIZE = 8192
+export const SIZE = 8192
 const LEVEL1 = 1 << 16
 const LEVEL2 = 1 << 15
 
@@ -121,7 +121,13 @@ const narrow = new Uint8Array(SIZE * 8)
 const wider = new Float32Array(SIZE)
 
 /** Elements as float64 numbers. */
-function load(place: Place, dtype: AveragedDType, start: number, length: number, into: Float64Array): void {
+export function load(
+  place: Place,
+  dtype: AveragedDType,
+  start: number,
+  length: number,
+  into: Float64Array,
+): void {
   const width = widthOf(dtype)
   const bytes = narrow.subarray(0, length * width)
   take(place, start * width, bytes)
@@ -243,12 +249,12 @@ function combineDare(
  * A random whole number below 2^32 for each index, so that any range can be drawn by itself: the finalizer of MurmurHash3
  * over seed and index, twice.
  */
-function draw(seed: number, index: number): number {
+export function draw(seed: number, index: number): number {
   const low = mix((seed ^ index) | 0)
   return mix((low + Math.imul(Math.floor(index / 2 ** 32) + 1, 0x9e3779b9)) | 0) >>> 0
 }
 
-function mix(h: number): number {
+export function mix(h: number): number {
   h ^= h >>> 16
   h = Math.imul(h, 0x85ebca6b)
   h ^= h >>> 13

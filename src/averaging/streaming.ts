@@ -156,6 +156,22 @@ export class CombinedSource extends RangeSource {
   }
 }
 
+/** Mean, variance and deviations of each element, as float32. */
+export class SwagSource extends RangeSource {
+  readonly #rank: number
+
+  constructor(tensor: SummedTensor, rank: number, summer = new Summer()) {
+    // Results are many times as large as elements: ranges are smaller for it.
+    const range = Math.ceil(summer.rangeOf(tensor, true) / (2 + rank))
+    super('SWAG', tensor, summer, (2 + rank) * 4, range)
+    this.#rank = rank
+  }
+
+  protected make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+    return this.summer.swag(this.tensor, start, count, this.#rank, out)
+  }
+}
+
 /** The parts of a tensor's sums that pairs cannot hold; reads all members once. */
 export async function tailOf(tensor: SummedTensor, summer = new Summer(), hashed?: Hashed): Promise<Tail> {
   const indices: number[] = []

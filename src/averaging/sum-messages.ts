@@ -8,6 +8,7 @@ import {
   type MeasureResult,
 } from './range-combine.ts'
 import { RangeOrder, type OrderRequest, type OutResult } from './range-order.ts'
+import { RangeSwag, type SwagRequest } from './range-swag.ts'
 import { RangeSum, type RangeRequest, type RangeResult } from './range-sum.ts'
 
 export type SumRequests = {
@@ -15,6 +16,7 @@ export type SumRequests = {
   order: { arguments: OrderRequest; result: OutResult }
   measure: { arguments: MeasureRequest; result: MeasureResult }
   combine: { arguments: CombineRequest; result: OutResult }
+  swag: { arguments: SwagRequest; result: OutResult }
 }
 
 /** The answers of one thread. */
@@ -24,6 +26,7 @@ export function sumHandlers(): Handlers<SumRequests> {
   let parts: RangeSum | null = null
   const orders = new RangeOrder()
   const combinations = new RangeCombine()
+  const swag = new RangeSwag()
   const now = <T>(work: () => T) => Promise.resolve().then(work)
   return {
     sum: request =>
@@ -34,6 +37,7 @@ export function sumHandlers(): Handlers<SumRequests> {
     order: request => now(() => orders.run(request)),
     measure: request => now(() => combinations.measure(request)),
     combine: request => now(() => combinations.combine(request)),
+    swag: request => now(() => swag.run(request)),
   }
 }
 

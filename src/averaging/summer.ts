@@ -150,6 +150,23 @@ export class Summer {
     return result
   }
 
+  /** The Gaussian of each element (range-swag.ts). */
+  async swag(
+    tensor: SummedTensor,
+    start: number,
+    count: number,
+    rank: number,
+    out: ArrayBuffer,
+  ): Promise<OutResult> {
+    const { dtype } = tensor
+    const places = await this.#places(tensor, start, count)
+    const lane = this.#lane()
+    const request = { dtype, count, places, rank, out }
+    const result = await this.#counted(lane, () => lane.channel.request('swag', request, [out]))
+    if (result.refused) throw refusal(tensor, start, result.refused)
+    return result
+  }
+
   /** Ends the threads. */
   async close(): Promise<void> {
     for (const thread of this.#threads) await thread.close()

@@ -16,6 +16,7 @@ const KINDS = [
   'task',
   'ties',
   'dare',
+  'swag',
 ] as const satisfies readonly MethodKind[]
 
 export const METHOD_OPTIONS = {
@@ -24,7 +25,7 @@ export const METHOD_OPTIONS = {
     default: 'mean' as const,
     group: 'Method:',
     describe:
-      'mean (SWA); ema: moving average; trimmed, median: robust means; interpolate, slerp: between two models; task, ties, dare: differences to --base',
+      'mean (SWA); ema: moving average; trimmed, median: robust means; interpolate, slerp: between two models; task, ties, dare: differences to --base; swag: a Gaussian to draw models from with `swa-onnx sample`',
   },
   weights: {
     type: 'string',
@@ -75,6 +76,11 @@ export const METHOD_OPTIONS = {
     group: 'Method:',
     describe: 'dare: share of the differences that is left out at random, by --seed (default: 0.5)',
   },
+  rank: {
+    type: 'number',
+    group: 'Method:',
+    describe: 'swag: deviations that are kept, of the last members (default: 20)',
+  },
   soup: {
     choices: ['greedy', 'best'] as const,
     group: 'Method:',
@@ -98,6 +104,7 @@ export interface MethodArguments {
   readonly scale?: number
   readonly density?: number
   readonly drop?: number
+  readonly rank?: number
   readonly soup?: SoupKind
 }
 
@@ -112,6 +119,7 @@ const OF_METHODS: Readonly<Partial<Record<keyof MethodArguments, readonly Method
   scale: ['task', 'ties', 'dare'],
   density: ['ties'],
   drop: ['dare'],
+  rank: ['swag'],
 }
 
 /** How the members are averaged. `members`: how many there are. */
@@ -141,6 +149,7 @@ function methodOf(args: MethodArguments, members: number): Method {
     task: { kind: 'task', ...given({ scale }) },
     ties: { kind: 'ties', density, ...given({ scale }) },
     dare: { kind: 'dare', drop, seed, ...given({ scale }) },
+    swag: { kind: 'swag', ...given({ rank: args.rank }) },
   }
   return methods[args.method]
 }

@@ -10,6 +10,7 @@ import * as evaluate from './commands/evaluate.ts'
 import * as finetune from './commands/finetune.ts'
 import * as inspect from './commands/inspect.ts'
 import * as recalibrate from './commands/recalibrate.ts'
+import * as sample from './commands/sample.ts'
 import { REPEATABLE } from './options.ts'
 
 const EPILOGUE = `Times are written as 0.8dur (share of the run), 3ep (epochs), 500ba (batches) or 20000sp (samples).
@@ -24,7 +25,16 @@ interface CommandFile {
   readonly handler: (args: never) => Promise<void>
 }
 
-const COMMANDS: readonly CommandFile[] = [finetune, average, recalibrate, evaluate, inspect, doctor, browser]
+const COMMANDS: readonly CommandFile[] = [
+  finetune,
+  average,
+  recalibrate,
+  evaluate,
+  sample,
+  inspect,
+  doctor,
+  browser,
+]
 
 /** What yargs says in words of its own, in ours. */
 const MESSAGES = {

@@ -146,13 +146,20 @@ function chosenOptions(
 }
 
 function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelOptions): void {
-  const kind = partial ? 'partial average' : plan.output === 'onnx' ? 'ONNX model' : 'safetensors file'
+  const gaussian = plan.method.kind === 'swag'
+  const kind = partial
+    ? 'partial average'
+    : gaussian
+      ? 'Gaussian of weights'
+      : plan.output === 'onnx'
+        ? 'ONNX model'
+        : 'safetensors file'
   const isModel = kind === 'ONNX model'
   if (out.endsWith('.onnx') !== isModel) {
     throw new UsageError(`--out: the result is ${isModel ? 'an' : 'a'} ${kind}, found the name ${out}`, {
       cure: isModel
         ? 'give it a name that ends in .onnx'
-        : partial
+        : partial || gaussian
           ? 'give it a name that ends in .safetensors'
           : 'name the model that receives the average with --into, or give a name that ends in .safetensors',
     })

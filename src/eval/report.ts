@@ -3,6 +3,7 @@
 import { formatBytes, formatCount, formatRate, formatTable } from '../util/format.ts'
 import type { ImageSize, Transforms } from '../data/index.ts'
 import { formatShape } from '../tensor/shape.ts'
+import type { BayesReport } from './bayes.ts'
 import type { EvaluationReport } from './compare.ts'
 import { copyNotes } from '../passes/index.ts'
 import type { Inspection, InspectedWeight } from './inspect.ts'
@@ -31,6 +32,25 @@ export function describeEvaluation({ models, best, data }: EvaluationReport): st
   ]
   if (marked) lines.push('', '* best')
   return lines.join('\n')
+}
+
+/** The mean of a Gaussian and its averaged predictions; what they are for is their calibration. */
+export function describeBayes({ data, draws, mean, averaged }: BayesReport): string {
+  const rows = [
+    ['mean of the weights', mean],
+    [`${draws} draws, averaged`, averaged],
+  ] as const
+  const cells = rows.map(([name, metrics]) => [
+    name,
+    `${(100 * (metrics.top1 ?? NaN)).toFixed(2)} %`,
+    metrics.loss.toPrecision(4),
+    (metrics['ece'] ?? NaN).toPrecision(3),
+  ])
+  return [
+    `${data.name}: ${formatCount(data.samples)} samples`,
+    '',
+    formatTable([['', 'top-1', 'log loss', 'calibration error'], ...cells]),
+  ].join('\n')
 }
 
 /** A line for each data field: wrong sizes and normalisations are the usual reason for bad figures. */

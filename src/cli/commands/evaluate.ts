@@ -1,6 +1,7 @@
 /** `swa-onnx evaluate model.onnx... --data val`: models side by side on labelled data, or engines side by side on models. */
 
-import type { Argv } from 'yargs'
+import type { Argv, Options } from 'yargs'
+import type { BayesOptions } from '../../eval/bayes.ts'
 import type { EngineComparisonOptions } from '../../eval/compare-engines.ts'
 import type { Engine } from '../../runtime/engine.ts'
 import { CPU, engineList, parseEngines, type EngineRequest } from '../../runtime/engines.ts'
@@ -13,6 +14,7 @@ import {
   ENGINE_OPTIONS,
   engineOptions,
   given,
+  whole,
   type DataArguments,
   type EngineArguments,
 } from '../options.ts'
@@ -22,6 +24,11 @@ interface EvaluateArguments extends CommonArguments, DataArguments, EngineArgume
   readonly data: string
   readonly output?: string
   readonly ignoreIndex: number
+  readonly swag?: number
+  readonly into?: string
+  readonly bnData?: string
+  readonly scale?: number
+  readonly diagonal?: boolean
   readonly engines?: string
   readonly tolerance?: number
 }
@@ -29,9 +36,33 @@ interface EvaluateArguments extends CommonArguments, DataArguments, EngineArgume
 export const command = 'evaluate <models..>'
 export const describe = 'measure models on labelled data, side by side'
 
+const SWAG_OPTIONS = {
+  swag: {
+    type: 'number',
+    group: 'SWAG:',
+    describe: 'average the predictions of so many models drawn from a Gaussian (average --method swag)',
+  },
+  into: { type: 'string', group: 'SWAG:', describe: 'a model of its graph' },
+  'bn-data': {
+    type: 'string',
+    group: 'SWAG:',
+    describe: 'training data to recalibrate the batch norms of every drawn model on',
+  },
+  scale: {
+    type: 'number',
+    group: 'SWAG:',
+    describe: 'factor of the covariance (default: 0.5; with --diagonal 1)',
+  },
+  diagonal: { type: 'boolean', group: 'SWAG:', describe: 'variances alone' },
+} as const satisfies Record<string, Options>
+
 export function builder(yargs: Argv): Argv {
   return yargs
-    .positional('models', { type: 'string', demandOption: true, describe: 'ONNX models' })
+    .positional('models', {
+      type: 'string',
+      demandOption: true,
+      describe: 'ONNX models; with --swag a Gaussian over weights',
+    })
     .options({
       data: {
         type: 'string',
@@ -52,6 +83,7 @@ export function builder(yargs: Argv): Argv {
         group: 'Engine:',
         describe: 'model output to measure (default: the only one)',
       },
+      ...SWAG_OPTIONS,
       ...ENGINE_OPTIONS,
       engines: {
         type: 'string',
@@ -71,6 +103,10 @@ export function builder(yargs: Argv): Argv {
       '$0 evaluate angle.onnx --data lines --size 48x192 --mean 0.5 --std 0.5',
       'images of another size and normalisation',
     )
+    .example(
+      '$0 evaluate swag.safetensors --swag 30 --into model.onnx --data val --bn-data train',
+      'predictions of 30 drawn models, averaged',
+    )
     .example('$0 evaluate model.onnx --data mnist.npz --split test --json', 'for a script')
 }
 
@@ -89,6 +125,12 @@ export async function handler(args: EvaluateArguments): Promise<void> {
     ...engineOptions(args),
     ...given({ output, tolerance }),
   }
+  if (args.swag !== undefined) {
+    const bayes = swagOptions(args, args.swag)
+    await runCommand(args, context => evaluateSwag(asked, { ...options, ...bayes }, context))
+    return
+  }
+  refuseSwagOptions(args)
   await runCommand(args, context =>
     requests === null ? evaluate(asked, options, context) : compare(requests, asked, options, context),
   )
@@ -110,6 +152,44 @@ async function evaluate(
   terminal.done()
   for (const note of report.notes) terminal.info(note)
   terminal.result(describeEvaluation(report), { ...report, engine: used })
+}
+
+/** What belongs to --swag, checked. */
+function swagOptions(
+  { models, into, bnData, scale, diagonal, seed, engines }: EvaluateArguments,
+  swag: number,
+) {
+  const [posterior, ...more] = models
+  if (into === undefined) {
+    throw new UsageError('--swag: there is no model to draw', { cure: 'name one of the graph with --into' })
+  }
+  if (more.length > 0 || engines !== undefined) {
+    throw new UsageError(`--swag: expected one Gaussian and no --engines, found ${models.join(' ')}`)
+  }
+  const draws = whole('--swag', swag)
+  return { posterior: posterior!, into, draws, seed, ...given({ bnData, scale, diagonal }) }
+}
+
+function refuseSwagOptions(args: EvaluateArguments): void {
+  const found = (['into', 'bnData', 'scale', 'diagonal'] as const).find(key => args[key] !== undefined)
+  if (found) throw new UsageError(`--${found === 'bnData' ? 'bn-data' : found}: it goes with --swag`)
+}
+
+async function evaluateSwag(
+  asked: AskedEngine,
+  options: BayesOptions,
+  { terminal, signal }: CommandContext,
+): Promise<void> {
+  const { evaluateBayes } = await import('../../eval/bayes.ts')
+  const { describeBayes } = await import('../../eval/report.ts')
+  const { engine, used } = await openEngine(asked, terminal)
+  const report = await evaluateBayes(engine, options, {
+    signal,
+    onProgress: (done, total) => terminal.progress({ label: 'evaluate draws', done, total, unit: 'models' }),
+  })
+  terminal.done()
+  for (const warning of report.warnings) terminal.warn(warning)
+  terminal.result(describeBayes(report), { ...report, engine: used })
 }
 
 /** The result is complete whatever it says; that engines differ is a failed check. */
