@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { AveragePlan, AverageReport } from '../averaging/index.ts'
 import { sha256File, writeFileAtomic, type WrittenFile } from '../util/files.ts'
 import { VERSION } from '../util/version.ts'
@@ -13,21 +13,19 @@ export function manifestPath(out: string): string {
   return `${out.replace(/\.(onnx|safetensors)$/, '')}.manifest.json`
 }
 
-/** Writes it; `final`: whether the files are those that averaging wrote, else they are hashed again. */
+/** Writes it beside the output. */
 export async function writeManifest(
   plan: AveragePlan,
-  report: AverageReport,
-  result: Pick<AverageResult, 'path' | 'recalibrated' | 'soup' | 'evaluation'>,
+  result: Omit<AverageResult, 'manifest'>,
 ): Promise<string> {
   const { method, title, recipe, count, nonfinite, template, fingerprint, tensors, files } = plan
-  const { path: out, recalibrated, soup, evaluation } = result
-  const written = recalibrated ? await hashAgain(out) : report.written
+  const { path: out, output, records, written, recalibrated, soup, evaluation } = result
   const origins = files.flatMap(({ path, members }) => members.map(() => path))
   const base = files.find(({ role }) => role === 'base')
   const manifest = {
     version: VERSION,
     output: {
-      kind: report.output,
+      kind: output,
       files: written.map(({ path, ...file }) => ({ name: basename(path), ...file })),
     },
     method: { title, ...method, ...(recipe.kind === 'sum' ? { divisor: count } : {}) },
@@ -35,7 +33,7 @@ export async function writeManifest(
     into: template?.path ?? null,
     base: base?.path ?? null,
     fingerprint,
-    members: report.records.map((record, i) => ({ ...record, file: origins[i]! })),
+    members: records.map((record, i) => ({ ...record, file: origins[i]! })),
     soup,
     tensors,
     batchNorm: recalibrated && { mode: recalibrated.mode, data: recalibrated.data },
@@ -47,7 +45,15 @@ export async function writeManifest(
   return path
 }
 
-async function hashAgain(out: string): Promise<WrittenFile[]> {
+/** What lies under the final names; a file that was written again is read for its checksum. */
+export async function deliveredFiles(
+  { written }: Pick<AverageReport, 'written'>,
+  out: string,
+  rewritten: boolean,
+): Promise<WrittenFile[]> {
+  if (!rewritten) {
+    return written.map(({ path, ...file }) => ({ path: join(dirname(out), basename(path)), ...file }))
+  }
   const paths = [out, `${out}.data`].filter(path => existsSync(path))
   return Promise.all(
     paths.map(async path => ({ path, bytes: (await stat(path)).size, sha256: await sha256File(path) })),

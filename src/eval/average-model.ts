@@ -1,7 +1,5 @@
 /** Checkpoints -> their average as a file, recalibrated and compared where data are given. */
 
-import { rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
 import {
   planAverage,
   runAverage,
@@ -15,12 +13,14 @@ import type { Engine } from '../runtime/engine.ts'
 import { loadModelFrom } from '../serde/index.ts'
 import { invariant, UsageError } from '../util/errors.ts'
 import { isUrl } from '../util/location.ts'
-import { writeManifest } from './average-manifest.ts'
+import { deliveredFiles, writeManifest } from './average-manifest.ts'
+import { checkGate } from './gate.ts'
 import type { ChosenSoup } from './average-soup.ts'
 import type { EvaluationReport } from './compare.ts'
 import type { DataOptions } from './loading.ts'
 import type { RecalibratedModel } from './recalibrate-model.ts'
 import { weightsOfSome, type SoupKind } from './soup.ts'
+import { Staging } from './staging.ts'
 
 export interface AverageModelOptions {
   readonly checkpoints: readonly string[]
@@ -34,6 +34,8 @@ export interface AverageModelOptions {
   readonly val?: string
   /** Average only those members that together are best on `val`. */
   readonly soup?: SoupKind
+  /** Keep what is there if the average is worse on `val` than the best member. */
+  readonly gate?: boolean
   /** Write the record of the average beside it; default: yes. */
   readonly manifest?: boolean
   readonly mode: BatchNormMode
@@ -76,40 +78,75 @@ export async function averageModel(
   options: AverageModelOptions,
   context: AverageModelContext = {},
 ): Promise<AverageResult> {
-  const { out, partial = false, data, val } = options
+  const { out, partial = false, gate = false } = options
   const soup = options.soup ? await chooseMembers(engine, options.soup, options, context) : null
   const { checkpoints, average } = soup ? chosenOptions(soup, options) : options
   const plan = await planAverage(checkpoints, average)
   checkKind(plan, options)
   const into = plan.template?.path ?? null
   const batchNorms = partial || into === null ? 0 : await countBatchNorms(into)
-  const stale = data !== undefined && batchNorms > 0
-  const target = stale ? join(dirname(out), `.${basename(out, '.onnx')}.uncalibrated.onnx`) : out
-  let recalibrated: RecalibratedModel | null = null
-  let report: AverageReport
+  if (gate && options.val === undefined) {
+    throw new UsageError('--gate: there are no data to compare on', { cure: 'give labelled data with --val' })
+  }
+  const staging = new Staging(out)
   try {
-    report = await runAverage(plan, target, {
-      as: partial ? 'partial' : 'result',
-      onProgress: ({ done, total }) => context.onProgress?.({ label: 'average', done, total, unit: 'bytes' }),
-      ...(context.signal ? { signal: context.signal } : {}),
-      ...(options.threads === undefined ? {} : { threads: options.threads }),
-    })
-    if (stale) recalibrated = await recalibrateAverage(needed(engine), target, data, options, context)
+    const target = gate ? await staging.output() : out
+    const { report, recalibrated } = await make(engine, plan, batchNorms, target, staging, options, context)
+    const evaluation = await measure(engine, plan, target, staging, options, context)
+    if (gate) {
+      checkGate(evaluation!, out)
+      await staging.deliver()
+    }
+    const written = await deliveredFiles(report, out, recalibrated !== null)
+    const result = {
+      ...{ path: out, method: plan.title, files: plan.files.map(({ path }) => path), into, batchNorms },
+      ...{ recalibrated, soup, evaluation },
+      warnings: batchNorms > 0 && !recalibrated ? [staleWarning(out, batchNorms)] : [],
+    }
+    const record = { ...report, ...result, written }
+    const manifest = options.manifest === false ? null : await writeManifest(plan, record)
+    return { ...record, manifest }
   } finally {
-    if (stale) for (const path of [target, `${target}.data`]) await rm(path, { force: true })
+    await staging.close()
   }
-  const files = plan.files.map(({ path }) => path)
-  const members = plan.files
-    .filter(({ format, role }) => format === 'onnx' && role === 'member')
-    .map(({ path }) => path)
-  const result = {
-    ...{ path: out, method: plan.title, files, into, batchNorms, recalibrated, soup },
-    evaluation:
-      val === undefined ? null : await compare(needed(engine), [...members, out], val, options, context),
-    warnings: batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [],
-  }
-  const manifest = options.manifest === false ? null : await writeManifest(plan, report, result)
-  return { ...report, ...result, manifest }
+}
+
+/** Averages and recalibrates. */
+async function make(
+  engine: Engine | null,
+  plan: AveragePlan,
+  batchNorms: number,
+  target: string,
+  staging: Staging,
+  options: AverageModelOptions,
+  context: AverageModelContext,
+): Promise<{ report: AverageReport; recalibrated: RecalibratedModel | null }> {
+  const { partial = false, data, threads } = options
+  const stale = data !== undefined && batchNorms > 0
+  const averaged = stale ? await staging.temporary('uncalibrated') : target
+  const report = await runAverage(plan, averaged, {
+    as: partial ? 'partial' : 'result',
+    onProgress: ({ done, total }) => context.onProgress?.({ label: 'average', done, total, unit: 'bytes' }),
+    ...(context.signal ? { signal: context.signal } : {}),
+    ...(threads === undefined ? {} : { threads }),
+  })
+  if (!stale) return { report, recalibrated: null }
+  const recalibrated = await recalibrateAverage(needed(engine), averaged, data, target, options, context)
+  return { report, recalibrated: { ...recalibrated, model: options.out, out: options.out } }
+}
+
+async function measure(
+  engine: Engine | null,
+  plan: AveragePlan,
+  average: string,
+  staging: Staging,
+  options: AverageModelOptions,
+  context: AverageModelContext,
+): Promise<EvaluationReport | null> {
+  const { val } = options
+  if (val === undefined) return null
+  const { evaluateAverage } = await import('./average-members.ts')
+  return evaluateAverage(needed(engine), plan, average, staging, { ...options, val }, context)
 }
 
 function needed(engine: Engine | null): Engine {
@@ -193,7 +230,8 @@ async function recalibrateAverage(
   engine: Engine,
   model: string,
   data: string,
-  { out, mode, batchSize, dataOptions, threads }: AverageModelOptions,
+  out: string,
+  { mode, batchSize, dataOptions, threads }: AverageModelOptions,
   { onProgress, signal }: AverageModelContext,
 ): Promise<RecalibratedModel> {
   const settings = { ...(dataOptions ? { dataOptions } : {}), ...(threads === undefined ? {} : { threads }) }
@@ -206,27 +244,7 @@ async function recalibrateAverage(
       onProgress: (done, total) => onProgress?.({ label: 'recalibrate', done, total, unit: 'samples' }),
     },
   )
-  return { ...report, model: out }
-}
-
-async function compare(
-  engine: Engine,
-  models: readonly string[],
-  data: string,
-  { batchSize, dataOptions, threads }: AverageModelOptions,
-  { onProgress, signal }: AverageModelContext,
-): Promise<EvaluationReport> {
-  const settings = { ...(dataOptions ? { dataOptions } : {}), ...(threads === undefined ? {} : { threads }) }
-  const { evaluateModels } = await import('./compare.ts')
-  return evaluateModels(
-    engine,
-    { models, data, batchSize, ...settings },
-    {
-      signal,
-      onProgress: (model, done, total) =>
-        onProgress?.({ label: `evaluate ${model}`, done, total, unit: 'samples' }),
-    },
-  )
+  return report
 }
 
 function staleWarning(out: string, batchNorms: number): string {

@@ -141,7 +141,10 @@ async function withDraw(
       ...(diagonal === undefined ? {} : { diagonal }),
     }
     await drawModel(swag, into, drawn, { seed, ...given })
-    if (!hasBatchNorms || bnData === undefined) { await use(drawn); return; }
+    if (!hasBatchNorms || bnData === undefined) {
+      await use(drawn)
+      return
+    }
     const settings = {
       ...{ model: drawn, data: bnData, out: calibrated, mode: 'exact' as const, batchSize },
       ...(dataOptions ? { dataOptions } : {}),

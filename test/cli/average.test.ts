@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { modelWeights, type AveragePlan } from '../../src/averaging/index.ts'
 import type { AverageResult } from '../../src/eval/average-model.ts'
-import { loadModel } from '../../src/serde/index.ts'
+import { loadModel, writeSafetensors } from '../../src/serde/index.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
 import { perturb, type Values } from '../averaging/support/checkpoints.ts'
 import { CLASSIFIER, inFolder, json, LINES, renderLines, ROOT, swa } from './support/cli.ts'
 
@@ -123,7 +124,9 @@ test('with data, the average is recalibrated and compared with its members', () 
       result.evaluation?.models.map(({ model }) => model),
       [...paths, out],
     )
-    const { model } = await loadModel(out)
+    const file = await loadModel(out)
+    const { model } = file
+    await file.close()
     assert.equal([...model.metadata.keys()].slice(-2), ['swa_onnx.bn_mode', 'swa_onnx.bn_samples'])
     assert.is(model.metadata.get('swa_onnx.count'), '3')
   }))
@@ -157,6 +160,70 @@ test('--soup averages the members that are best together, never worse than the b
       'soup.manifest.json',
       'soup.onnx',
     ])
+  }))
+
+test('--gate keeps what is there when the average is worse than the best member; else it is replaced', () =>
+  inFolder(async folder => {
+    const { paths } = await copies(CLASSIFIER, folder)
+    const data = await renderLines(join(folder, 'lines'), 6)
+    const out = join(folder, 'averaged.onnx')
+    await writeFile(out, 'old')
+    const original = join(ROOT, CLASSIFIER)
+    const gated = ['-o', out, '--force', '--val', data, '--gate', ...LINES]
+    // The model itself and copies whose weights were moved far, batch norms left as they are: their average is worse.
+    const { code, stderr } = await swa('average', original, ...paths, ...gated)
+    assert.is(code, 5, stderr)
+    assert.match(stderr, /the average is worse than .*ch_ppocr.*: expected top-1 .* or better, found top-1/)
+    assert.is(await readFile(out, 'utf8'), 'old')
+    assert.not.ok((await readdir(folder)).some(name => name.startsWith('.')))
+    // One member alone is as good as itself: recalibrated on the data that it is measured on, better.
+    const { evaluation } = await json<AverageResult>('average', paths[0]!, ...gated, '--data', data)
+    assert.equal(
+      evaluation!.models.map(({ model }) => model),
+      [paths[0], out],
+    )
+    assert.not.equal(await readFile(out, 'utf8'), 'old')
+    const missing = await swa('average', ...paths, '-o', out, '--force', '--gate')
+    assert.is(missing.code, 2)
+    assert.match(missing.stderr, '--gate: there are no data to compare on')
+  }))
+
+test('members that are weights alone are measured in the model that receives the average', () =>
+  inFolder(async folder => {
+    const { paths, members } = await copies(CLASSIFIER, folder)
+    const snapshots = paths.map(path => path.replace('.onnx', '.safetensors'))
+    const model = await loadModel(paths[0]!)
+    const shapes = new Map(modelWeights(model.model).map(({ name, tensor }) => [name, tensor.dims]))
+    await model.close()
+    for (const [k, values] of members.entries()) {
+      const tensors = [...values].map(
+        ([name, numbers]) => [name, Tensor.of('float32', shapes.get(name)!, numbers)] as const,
+      )
+      await writeSafetensors(snapshots[k]!, tensors)
+    }
+    const data = await renderLines(join(folder, 'lines'), 4)
+    const measure = (files: string[], name: string) =>
+      json<AverageResult>(
+        ...[
+          'average',
+          ...files,
+          '--into',
+          paths[0]!,
+          '-o',
+          join(folder, name),
+          '--val',
+          data,
+          '--data',
+          data,
+          ...LINES,
+        ],
+      )
+    const [weights, models] = [await measure(snapshots, 'a.onnx'), await measure(paths, 'b.onnx')]
+    assert.equal(
+      weights.evaluation!.models.map(({ metrics }) => metrics),
+      models.evaluation!.models.map(({ metrics }) => metrics),
+    )
+    assert.equal(weights.evaluation!.models.map(({ model }) => model).slice(0, 3), snapshots)
   }))
 
 test('methods by the command line; an option of another method is refused', () =>

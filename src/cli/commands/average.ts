@@ -33,6 +33,7 @@ interface AverageArguments
   readonly bnMode: 'exact' | 'torch'
   readonly dryRun: boolean
   readonly manifest: boolean
+  readonly gate: boolean
 }
 
 export const command = 'average <checkpoints..>'
@@ -91,7 +92,13 @@ export function builder(yargs: Argv): Argv {
       val: {
         type: 'string',
         group: 'Data:',
-        describe: 'labelled data on which ONNX members and average are compared afterwards',
+        describe: 'labelled data on which members and average are compared afterwards',
+      },
+      gate: {
+        type: 'boolean',
+        default: false,
+        group: 'Average:',
+        describe: 'write nothing (exit code 5) if the average is worse on --val than the best member',
       },
       ...METHOD_OPTIONS,
       ...PART_OPTIONS,
@@ -149,6 +156,7 @@ export async function handler(args: AverageArguments): Promise<void> {
       partial,
       mode: bnMode,
       manifest: args.manifest,
+      gate: args.gate,
       dataOptions: dataOptions(args),
     },
     ...engineOptions(args),
