@@ -14,6 +14,7 @@ import { sizeOf } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { openCheckpoint, stampOf, type Checkpoint, type FileStamp } from './checkpoint.ts'
+import { AverageJournal } from './journal.ts'
 import { writePartial, type SumContent } from './partial.ts'
 import { planAverage, type AveragePlan, type PlannedTensor } from './plan.ts'
 import { averageMetadata } from './provenance.ts'
@@ -36,6 +37,8 @@ export interface AverageProgress {
 }
 
 export interface RunOptions {
+  /** Keep what is finished when the work is interrupted, and go on from there. Not for partial averages. */
+  readonly resume?: boolean
   /** Threads that read and add; default: one for each core, at most eight, none for small files. */
   readonly threads?: number
   /** `result` rounds the means; `partial` keeps the exact sums, to be merged with others. */
@@ -77,6 +80,9 @@ export async function runAverage(
     summer = new Summer({ ...options, bytes: bytesToRead(plan), nonfinite: plan.nonfinite })
     const work = new Work(plan, checkpoints, summer, options)
     const partial = options.as === 'partial'
+    if (options.resume && (partial || plan.recipe.kind === 'swag')) {
+      throw new UsageError('average: resume: expected an average that is a model, or weights')
+    }
     if (partial && plan.method.kind !== 'mean') {
       throw new UsageError(
         `average: expected the method mean for a partial average, found ${plan.method.kind}`,
@@ -167,7 +173,10 @@ class Work {
         const place = tensor.place ?? tensor.name
         if (source) replacements.set(target.tensors.get(place)!.tensor!, this.#watched(source, tensor.name))
       }
-      return await writePatched(target.model!, out, replacements, this.#metadata(), { checksum: true })
+      const external = [...target.tensors.values()].some(({ tensor }) => isExternal(tensor, template!.path))
+      return await this.#resumable(external ? `${out}.data` : out, journal =>
+        writePatched(target.model!, out, replacements, this.#metadata(), { checksum: true, journal }),
+      )
     } finally {
       await target.close()
     }
@@ -184,7 +193,9 @@ class Work {
     )
     const metadata = new Map([...(await this.#givenMetadata()), ...averageMetadata(this.#plan, members)])
     const check = () => this.records()
-    return [await writeSafetensors(out, entries, metadata, { checksum: true, check })]
+    return this.#resumable(out, async journal => [
+      await writeSafetensors(out, entries, metadata, { checksum: true, check, journal }),
+    ])
   }
 
   async writeSwag(out: string, rank: number): Promise<WrittenFile[]> {
@@ -224,6 +235,25 @@ class Work {
     }
     const members = await this.records()
     return writePartial(out, { fingerprint, members, sums, last })
+  }
+
+  /** Writes with a journal, if that is wanted: `file` is the one that it is about. */
+  async #resumable(
+    file: string,
+    write: (journal: AverageJournal | undefined) => Promise<WrittenFile[]>,
+  ): Promise<WrittenFile[]> {
+    if (!this.#options.resume) return write(undefined)
+    const journal = await AverageJournal.open(this.#plan, this.#plan.output, file, this.#digests)
+    this.#done = journal.bytes
+    try {
+      const written = await write(journal)
+      await journal.close()
+      return written
+    } catch (error) {
+      // What members are at fault for is at fault in what was written of them, too.
+      if (error instanceof InputError) await AverageJournal.discard(file)
+      throw error
+    }
   }
 
   /** New bytes for a tensor; null where the receiving file has them already. */
@@ -293,10 +323,12 @@ class Work {
 
   /** Reports progress, heeds the abort signal, and checks at the end that no file has changed on the way. */
   #watched(source: ByteSource, tensor: string): ByteSource {
-    const { onProgress, signal } = this.#options
+    const { onProgress, signal, resume } = this.#options
     this.#total += source.byteLength
     const heed = () => {
-      if (signal?.aborted) throw new InterruptedError('average: interrupted; nothing was written')
+      if (!signal?.aborted) return
+      const kept = resume ? 'what is finished is kept: run the command again to go on' : 'nothing was written'
+      throw new InterruptedError(`average: interrupted; ${kept}`)
     }
     const count = async (length: number) => {
       // A writer that compares sources reads some of them more often.
@@ -326,6 +358,11 @@ class Work {
       close: () => source.close(),
     }
   }
+}
+
+/** Whether a tensor's elements are in another file than the model. */
+function isExternal(tensor: Tensor | null, model: string): boolean {
+  return tensor !== null && 'source' in tensor.data && tensor.data.source.name !== model
 }
 
 function tensorSource(name: string, tensor: Tensor): ByteSource {

@@ -15,6 +15,8 @@ export class MemberDigests {
   readonly #members: readonly OpenMember[]
   /** Tensor -> its hash in each member that is no partial average. */
   readonly #done = new Map<string, readonly string[]>()
+  /** Of them those that nobody has noted. */
+  #fresh: string[] = []
 
   constructor(files: readonly PlannedFile[], members: readonly OpenMember[]) {
     this.#files = files
@@ -37,8 +39,21 @@ export class MemberDigests {
         name,
         hashes.map(hash => hash.digest()),
       )
+      this.#fresh.push(name)
       pieces = 0
     }
+  }
+
+  /** The hashes of tensors that were read since the last call. */
+  takeNew(): Record<string, readonly string[]> {
+    const found = Object.fromEntries(this.#fresh.map(name => [name, this.#done.get(name)!]))
+    this.#fresh = []
+    return found
+  }
+
+  /** Takes hashes of an earlier run. */
+  restore(digests: Readonly<Record<string, readonly string[]>>): void {
+    for (const [name, list] of Object.entries(digests)) this.#done.set(name, list)
   }
 
   /** The members of all files; reads what was not read yet. Refuses those that would count twice. */

@@ -34,6 +34,8 @@ export interface AverageModelOptions {
   readonly val?: string
   /** Average only those members that together are best on `val`. */
   readonly soup?: SoupKind
+  /** Keep what is finished when interrupted, and go on from there. */
+  readonly resume?: boolean
   /** Keep what is there if the average is worse on `val` than the best member. */
   readonly gate?: boolean
   /** Write the record of the average beside it; default: yes. */
@@ -88,6 +90,11 @@ export async function averageModel(
   if (gate && options.val === undefined) {
     throw new UsageError('--gate: there are no data to compare on', { cure: 'give labelled data with --val' })
   }
+  if (options.resume && (gate || (options.data !== undefined && batchNorms > 0))) {
+    throw new UsageError('--resume: expected an average that is written as it is, found --gate or --data', {
+      cure: 'average with --resume first, then recalibrate and evaluate what was written',
+    })
+  }
   const staging = new Staging(out)
   try {
     const target = gate ? await staging.output() : out
@@ -129,6 +136,7 @@ async function make(
     onProgress: ({ done, total }) => context.onProgress?.({ label: 'average', done, total, unit: 'bytes' }),
     ...(context.signal ? { signal: context.signal } : {}),
     ...(threads === undefined ? {} : { threads }),
+    ...(options.resume ? { resume: true } : {}),
   })
   if (!stale) return { report, recalibrated: null }
   const recalibrated = await recalibrateAverage(needed(engine), averaged, data, target, options, context)

@@ -7,7 +7,7 @@ import { UsageError } from '../util/errors.ts'
 import { AtomicFile, type WrittenFile } from '../util/files.ts'
 import { checkLocation } from './external-data.ts'
 import { EXTERNAL_DATA_FIELD } from './schema.ts'
-import { bytesSegment, writeSegments, type Segment } from './segment.ts'
+import { bytesSegment, writeSegments, type Journal, type Segment } from './segment.ts'
 import { encodeEntry, encodeField } from './wire.ts'
 
 const LARGE = 1 << 20
@@ -72,19 +72,21 @@ export async function writeModelFiles(
   segments: readonly Segment[],
   layout: ExternalLayout,
   inputs: Iterable<string>,
-  options: { readonly checksum?: boolean } = {},
+  { checksum = false, journal }: WriteModelOptions = {},
 ): Promise<WrittenFile[]> {
   const dataPath = layout.isEmpty ? null : layout.pathBeside(path)
   if (dataPath !== null) await refuseForeignData(path, dataPath, inputs)
-  const model = await AtomicFile.create(path, options)
+  // The larger one of the files is the one worth going on with.
+  const journals = dataPath === null ? { model: journal } : { data: journal }
+  const model = await AtomicFile.create(path, { checksum, ...resumed(journals.model) })
   let data: AtomicFile | null = null
   const written: WrittenFile[] = []
   try {
     if (dataPath !== null) {
-      data = await AtomicFile.create(dataPath, options)
-      await writeSegments(layout.segments, data)
+      data = await AtomicFile.create(dataPath, { checksum, ...resumed(journals.data) })
+      await writeSegments(layout.segments, data, journals.data)
     }
-    await writeSegments(segments, model)
+    await writeSegments(segments, model, journals.model)
     if (data) written.push(await data.commit())
   } catch (error) {
     await data?.abort()
@@ -92,6 +94,17 @@ export async function writeModelFiles(
     throw error
   }
   return [await model.commit(), ...written]
+}
+
+export interface WriteModelOptions {
+  /** Whether SHA-256 of the files is taken. */
+  readonly checksum?: boolean
+  /** Of an unfinished file to go on with. */
+  readonly journal?: Journal | undefined
+}
+
+export function resumed(journal: Journal | undefined): { resume?: number } {
+  return journal ? { resume: journal.bytes } : {}
 }
 
 /** Overwriting a model together with its data is meant; overwriting only the data would ruin the model that uses it. */

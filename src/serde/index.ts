@@ -1,6 +1,7 @@
 /** ONNX files and safetensors in and out, PyTorch checkpoints in: the only folder that knows protobuf. */
 
 export { deserializeModel, type DeserializeOptions } from './deserialize.ts'
+export type { Journal } from './segment.ts'
 export type { LateMetadata, Metadata } from './metadata.ts'
 export { OPSET_MAX, OPSET_MIN } from './limits.ts'
 export { serializeModel } from './serialize.ts'

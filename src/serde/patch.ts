@@ -10,7 +10,7 @@ import type { WrittenFile } from '../util/files.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { ByteRange, ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { ExternalLayout, writeModelFiles } from './external-layout.ts'
+import { ExternalLayout, writeModelFiles, type WriteModelOptions } from './external-layout.ts'
 import { layoutOf, type FileLayout, type ModelFile } from './model-file.ts'
 import { lateMetadata, type Metadata } from './metadata.ts'
 import { decodeEntryKey } from './proto.ts'
@@ -35,15 +35,14 @@ import { BYTES, encodeEntry, encodeField, encodeTag, encodeVarint, VARINT } from
 /**
  * `replacements`: new elements, in packed little-endian form, of tensors of `file.model`; dtype and dims stay.
  * `metadata`: entries of metadata_props, in place of those of the same key. Weights in data files go to a new one,
- * `<outPath>.data`, all of them, so that the output needs no file of the input. `checksum`: whether SHA-256 of the files
- * is taken.
+ * `<outPath>.data`, all of them, so that the output needs no file of the input.
  */
 export async function writePatched(
   file: ModelFile,
   outPath: string,
   replacements: ReadonlyMap<Tensor, ByteSource>,
   metadata: Metadata,
-  options: { readonly checksum?: boolean } = {},
+  options: WriteModelOptions = {},
 ): Promise<WrittenFile[]> {
   const outside = new ExternalLayout(`${basename(outPath)}.data`)
   const layout = requireLayout(file)

@@ -11,7 +11,15 @@ import { formatShape, sizeOf, type Shape } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { DTYPE_OF_SAFETENSORS, parseHeader, PREFIX_BYTES } from './safetensors-header.ts'
-import { elementsOf, rangeSegment, writeSegments, type Segment } from './segment.ts'
+import { resumed } from './external-layout.ts'
+import {
+  bytesSegment,
+  elementsOf,
+  rangeSegment,
+  writeSegments,
+  type Journal,
+  type Segment,
+} from './segment.ts'
 
 export interface Safetensors {
   /** In the order of their bytes; not in memory until they are asked for. */
@@ -45,6 +53,8 @@ const SAFETENSORS_OF_DTYPE = new Map([...DTYPE_OF_SAFETENSORS].map(([name, dtype
 export interface WriteOptions {
   /** Whether SHA-256 of the file is taken. */
   readonly checksum?: boolean
+  /** Of an unfinished file to go on with. */
+  readonly journal?: Journal | undefined
   /** Called when everything is written, before the file takes its name; an error keeps the old one. */
   readonly check?: () => Promise<unknown>
 }
@@ -57,18 +67,14 @@ export async function writeSafetensors(
   path: string,
   entries: Iterable<readonly [string, SafetensorsContent]>,
   metadata: ReadonlyMap<string, string> = new Map(),
-  { checksum = false, check }: WriteOptions = {},
+  { checksum = false, journal, check }: WriteOptions = {},
 ): Promise<WrittenFile> {
   const rows = [...entries].map(([name, content]) => toRow(path, name, content))
   rows.sort((a, b) => b.width - a.width || compareUtf8(a.name, b.name))
   const head = encodeHeader(path, rows, metadata)
-  const file = await AtomicFile.create(path, { checksum })
+  const file = await AtomicFile.create(path, { checksum, ...resumed(journal) })
   try {
-    await file.write(head)
-    await writeSegments(
-      rows.map(row => row.segment),
-      file,
-    )
+    await writeSegments([bytesSegment(head), ...rows.map(row => row.segment)], file, journal)
     await check?.()
   } catch (error) {
     await file.abort()

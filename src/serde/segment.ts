@@ -66,6 +66,18 @@ export async function joinSegments(segments: readonly Segment[]): Promise<Uint8A
   return bytes
 }
 
+/** What is known of an unfinished file, and where it is noted how far it is. */
+export interface Journal {
+  /** Segments that are in the file, and their bytes. */
+  readonly segments: number
+  readonly bytes: number
+  /** Called now and then, when that much is on the disk. */
+  note(segments: number, bytes: number): Promise<void>
+}
+
+/** Bytes after which it is noted how far a file is. */
+const NOTED = 1 << 26
+
 /** Bytes of segments that are begun while others are written. */
 const AHEAD = 1 << 23
 
@@ -75,14 +87,22 @@ interface Begun {
   readonly bytes: number
 }
 
-/** Appends segments to a file; small ones are made while those before them are written. */
+interface Output {
+  readonly position: number
+  write(bytes: Uint8Array): Promise<void>
+  flush(): Promise<void>
+}
+
+/** Appends segments to a file, but for those that it has; small ones are made while those before them are written. */
 export async function writeSegments(
   segments: readonly Segment[],
-  file: { write(bytes: Uint8Array): Promise<void> },
+  file: Output,
+  journal?: Journal,
 ): Promise<void> {
   const begun: Begun[] = []
   let ahead = 0
-  let next = 0
+  let next = journal?.segments ?? 0
+  let noted = file.position
   const begin = (segment: Segment) => {
     const chunks = segment.chunks()
     const iterator =
@@ -95,7 +115,7 @@ export async function writeSegments(
     begun.push({ iterator, first, bytes })
   }
   try {
-    for (let i = 0; i < segments.length; i++) {
+    for (let i = next; i < segments.length; i++) {
       if (next === i) begin(segments[next++]!)
       while (next < segments.length && ahead < AHEAD && !segments[next]!.late) begin(segments[next++]!)
       const { iterator, first, bytes } = begun[0]!
@@ -103,6 +123,10 @@ export async function writeSegments(
         await file.write(result.value)
       begun.shift()
       ahead -= bytes
+      if (!journal || file.position - noted < NOTED) continue
+      await file.flush()
+      await journal.note(i + 1, file.position)
+      noted = file.position
     }
   } finally {
     for (const { iterator, first } of begun) {

@@ -33,6 +33,11 @@ export interface WrittenFile {
   readonly sha256: string | null
 }
 
+/** Where a file that can be resumed is until it is finished. */
+export function unfinishedPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.unfinished`)
+}
+
 /** A file being written beside its target; nothing exists under the final name before `commit`. */
 export class AtomicFile {
   readonly path: string
@@ -40,10 +45,12 @@ export class AtomicFile {
   readonly handle: FileHandle
   #position = 0
   readonly #hash: Hash | null
+  readonly #kept: boolean
   #flushed = 0
   #flushing: Promise<void> | null = null
 
-  private constructor(path: string, temporary: string, handle: FileHandle, checksum: boolean) {
+  private constructor(path: string, temporary: string, handle: FileHandle, checksum: boolean, kept = false) {
+    this.#kept = kept
     this.#hash = checksum ? createHash('sha256') : null
     this.path = path
     this.temporary = temporary
@@ -52,14 +59,36 @@ export class AtomicFile {
 
   /**
    * Creates the temporary file `.<name>.<pid>.<random>.tmp` in the target's folder. `checksum`: whether SHA-256 is taken of
-   * what is appended; then nothing is written in other places.
+   * what is appended; then nothing is written in other places. `resume`: the file is `.<name>.unfinished`, stays when it is
+   * aborted, and begins with so many bytes of the one that is there.
    */
-  static async create(path: string, { checksum = false } = {}): Promise<AtomicFile> {
+  static async create(
+    path: string,
+    { checksum = false, resume }: { readonly checksum?: boolean; readonly resume?: number } = {},
+  ): Promise<AtomicFile> {
+    if (resume !== undefined) return AtomicFile.#resume(path, checksum, resume)
     const name = `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
     const temporary = join(dirname(path), name)
     try {
       const flags = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
       return new AtomicFile(path, temporary, await open(temporary, flags, 0o666), checksum)
+    } catch (error) {
+      throw writeError(path, error)
+    }
+  }
+
+  static async #resume(path: string, checksum: boolean, bytes: number): Promise<AtomicFile> {
+    const temporary = unfinishedPath(path)
+    try {
+      const handle = await open(temporary, constants.O_CREAT | constants.O_RDWR, 0o666)
+      const file = new AtomicFile(path, temporary, handle, checksum, true)
+      await handle.truncate(bytes)
+      file.#position = bytes
+      if (file.#hash && bytes > 0) {
+        const options = { start: 0, end: bytes - 1, autoClose: false }
+        for await (const chunk of handle.createReadStream(options)) file.#hash.update(chunk as Buffer)
+      }
+      return file
     } catch (error) {
       throw writeError(path, error)
     }
@@ -115,11 +144,16 @@ export class AtomicFile {
     return { path: this.path, bytes: this.#position, sha256: this.#hash?.digest('hex') ?? null }
   }
 
-  /** Removes the temporary file; the target is as it was. */
+  /** Removes the temporary file, unless it is one to be resumed; the target is as it was. */
   async abort(): Promise<void> {
     await this.#flushing
     await this.handle.close().catch(() => undefined)
-    await rm(this.temporary, { force: true })
+    if (!this.#kept) await rm(this.temporary, { force: true })
+  }
+
+  /** Makes sure that what was appended is on the disk. */
+  async flush(): Promise<void> {
+    await this.handle.datasync()
   }
 }
 

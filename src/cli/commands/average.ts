@@ -34,6 +34,7 @@ interface AverageArguments
   readonly dryRun: boolean
   readonly manifest: boolean
   readonly gate: boolean
+  readonly resume: boolean
 }
 
 export const command = 'average <checkpoints..>'
@@ -93,6 +94,12 @@ export function builder(yargs: Argv): Argv {
         type: 'string',
         group: 'Data:',
         describe: 'labelled data on which members and average are compared afterwards',
+      },
+      resume: {
+        type: 'boolean',
+        default: false,
+        group: 'Output:',
+        describe: 'keep what is finished when interrupted, and go on from there when run again',
       },
       gate: {
         type: 'boolean',
@@ -157,6 +164,7 @@ export async function handler(args: AverageArguments): Promise<void> {
       mode: bnMode,
       manifest: args.manifest,
       gate: args.gate,
+      resume: args.resume,
       dataOptions: dataOptions(args),
     },
     ...engineOptions(args),
