@@ -2,6 +2,7 @@
 
 import { InputError, InterruptedError, UsageError } from '../util/errors.ts'
 import { openSafetensors, writePatched, writeSafetensors, type SafetensorsContent } from '../serde/index.ts'
+import { DTYPES } from '../tensor/dtype.ts'
 import { sizeOf } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -12,6 +13,7 @@ import { averageMetadata } from './provenance.ts'
 import { isAveraged } from './rounding.ts'
 import { isIndex } from './shards.ts'
 import { MeanSource, readBytes, SumSource, tailOf, type SummedTensor } from './streaming.ts'
+import { Transposer, type MatrixShape } from './transposed.ts'
 
 export interface AverageProgress {
   /** Bytes of the output that are made, of `total`. */
@@ -109,15 +111,19 @@ class Work {
     const { template } = this.#plan
     await checkStamp(template!)
     const target = await openCheckpoint(template!.path)
+    const transposer = new Transposer(out)
     try {
       const replacements = new Map<Tensor, ByteSource>()
       for (const tensor of this.#plan.tensors) {
         const source = this.#sourceOf(tensor, template!.path)
-        const place = tensor.place ?? tensor.name
-        if (source) replacements.set(target.tensors.get(place)!.tensor!, this.#watched(source, tensor.name))
+        if (!source) continue
+        const watched = this.#watched(source, tensor.name)
+        const elements = tensor.transposed ? transposer.transpose(watched, matrixOf(tensor)) : watched
+        replacements.set(target.tensors.get(tensor.place ?? tensor.name)!.tensor!, elements)
       }
       await writePatched(target.model!, out, replacements, averageMetadata(this.#plan))
     } finally {
+      await transposer.close()
       await target.close()
     }
   }
@@ -211,6 +217,10 @@ class Work {
       close: () => source.close(),
     }
   }
+}
+
+function matrixOf({ dtype, dims }: PlannedTensor): MatrixShape {
+  return { rows: dims[0]!, columns: dims[1]!, width: DTYPES[dtype].bits / 8 }
 }
 
 function tensorSource(name: string, tensor: Tensor): ByteSource {

@@ -20,6 +20,8 @@ export { matchGraphs, type DescribedFile } from './match.ts'
 export type { MemberRecord } from './members.ts'
 export { modelWeights, type ModelWeight } from './model-weights.ts'
 export { openPartial, writePartial, type Partial, type PartialTensor } from './partial.ts'
+export type { Mapping, PlaceChoices } from './place-choices.ts'
+export type { Placed } from './placing.ts'
 export {
   planAverage,
   type AverageOptions,

@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { InputError, UnsupportedError, UsageError } from '../util/errors.ts'
 import { refuseQuantized } from '../passes/index.ts'
 import { DTYPES, type DType } from '../tensor/dtype.ts'
-import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
+import { formatShape, type Shape } from '../tensor/shape.ts'
 import {
   matchTensors,
   openCheckpoint,
@@ -19,11 +19,13 @@ import { fingerprintOf } from './fingerprint.ts'
 import { describeModel, isCounter } from './graph-description.ts'
 import { matchGraphs, type DescribedFile } from './match.ts'
 import { lastMember, ordinalOf, refuseTwice, totalWeight, type MemberRecord } from './members.ts'
-import { findRenaming, rename } from './renaming.ts'
+import { ignoredTensors, type PlaceChoices } from './place-choices.ts'
+import { placeTensors, type Placed } from './placing.ts'
 import { isAveraged } from './rounding.ts'
 import { wholeWeights } from './weights.ts'
 
-export interface AverageOptions {
+/** `map` and `ignore` need a model that receives the average. */
+export interface AverageOptions extends PlaceChoices {
   /** One for each file, in any ratio; default: equal. Not with partial averages, which bring their own. */
   readonly weights?: readonly number[]
   /** The model that receives the average; default: the first ONNX file. */
@@ -49,13 +51,17 @@ export type TensorPolicy =
   | 'last'
   /** In the receiving model only; stays as it is. */
   | 'keep'
-  /** In the files only; a counter that the receiving model has no place for. */
+  /** In the files only: a counter, a tied weight or what was to be ignored. */
   | 'drop'
 
 export interface PlannedTensor {
   readonly name: string
   /** Its name in the receiving model, where that is another one. */
   readonly place?: string
+  /** Whether the receiving model has it transposed. */
+  readonly transposed?: boolean
+  /** How its place was found, where a model receives the average. */
+  readonly placed?: Placed
   readonly dtype: DType
   readonly dims: Shape
   readonly policy: TensorPolicy
@@ -74,6 +80,8 @@ export interface AveragePlan {
   readonly count: number
   readonly files: readonly PlannedFile[]
   readonly tensors: readonly PlannedTensor[]
+  /** What a person should look at before the average is used. */
+  readonly warnings: readonly string[]
 }
 
 /** What is kept of a file between looking at it and the next one. */
@@ -161,7 +169,11 @@ async function assemble(
   const members = files.flatMap(file => file.members)
   const count = totalWeight(members)
   const fingerprint = commonFingerprint(seen)
-  const tensors = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, options))
+  const ignored = ignoredTensors([...first.tensors.keys()], options, first.path)
+  const tensors = [...first.tensors].map(([name, tensor]) => {
+    const pattern = ignored.get(name)
+    return pattern === undefined ? planTensor(name, tensor, seen, options) : leaveOut(name, tensor, pattern)
+  })
   const plan = {
     fingerprint,
     method: members.every(({ weight }) => weight === members[0]!.weight) ? 'mean' : 'weighted mean',
@@ -169,7 +181,10 @@ async function assemble(
     files,
   } as const
   const templatePath = options.into ?? files.find(({ format }) => format === 'onnx')?.path
-  if (templatePath === undefined) return { ...plan, output: 'safetensors', template: null, tensors }
+  if (templatePath === undefined) {
+    refuseChoices(options)
+    return { ...plan, output: 'safetensors', template: null, tensors, warnings: [] }
+  }
 
   const template = await openCheckpoint(templatePath)
   try {
@@ -178,14 +193,21 @@ async function assemble(
     const found = fingerprintOf(await describeModel(template.model.model))
     if (fingerprint !== null && found !== fingerprint)
       await refuseTemplate(first, template, found, fingerprint)
-    const placed = placeTensors(tensors, template, first.path)
+    const tieOf = (name: string) => {
+      const digests = seen.map(member => member.digests.get(name))
+      return digests.includes(undefined) ? null : digests.join()
+    }
+    const placing = await placeTensors(tensors, {
+      ...{ template: { ...template, model: template.model }, first, tieOf },
+      ...{ paths: files.map(({ path }) => path), choices: options },
+    })
     const stamp = await stampOf(templatePath)
     return {
       ...plan,
       fingerprint: found,
       output: 'onnx',
       template: { path: templatePath, ...stamp },
-      tensors: placed,
+      ...placing,
     }
   } finally {
     await template.close()
@@ -230,6 +252,17 @@ function planTensor(
   throw new InputError(message, { cure: 'take those of the last file with --integers last' })
 }
 
+function leaveOut(name: string, { dtype, dims }: CheckpointTensor, pattern: string): PlannedTensor {
+  return { name, dtype, dims, policy: 'drop', reason: `left out by --ignore "${pattern}"` }
+}
+
+function refuseChoices({ map = [], ignore = [] }: PlaceChoices): void {
+  if (map.length + ignore.length === 0) return
+  throw new UsageError(`--${map.length > 0 ? 'map' : 'ignore'}: expected a model that receives the average`, {
+    cure: 'name it with --into model.onnx',
+  })
+}
+
 async function refuseTemplate(
   first: Checkpoint,
   template: Checkpoint,
@@ -241,57 +274,5 @@ async function refuseTemplate(
   throw new InputError(
     `average: ${template.path} is not the graph that the members were trained with: expected fingerprint ${expected}, found ${found}`,
     { cure: 'give the model that the run started from' },
-  )
-}
-
-/** Finds the place of every tensor in the receiving model; nothing is guessed. */
-function placeTensors(
-  tensors: readonly PlannedTensor[],
-  template: Checkpoint,
-  source: string,
-): PlannedTensor[] {
-  const placed: PlannedTensor[] = []
-  const weights = tensors.map(({ name }) => name).filter(name => !isCounter(name))
-  const renaming = findRenaming(weights, template.tensors, source, template.path)
-  const names = new Set(tensors.map(({ name }) => rename(name, renaming)))
-  for (const tensor of tensors) {
-    const { name, dtype, dims } = tensor
-    const place = rename(name, renaming)
-    const target = template.tensors.get(place)
-    if (!target) {
-      if (!isCounter(name)) throw noPlace(tensor, template, source, names)
-      placed.push({ ...tensor, policy: 'drop', reason: 'counter, which the model does not have' })
-      continue
-    }
-    if (target.dtype !== dtype || !sameShape(target.dims, dims)) {
-      throw new InputError(
-        `average: tensor "${name}": expected ${target.dtype}${formatShape(target.dims)} as in ${template.path}, found ${dtype}${formatShape(dims)} in ${source}`,
-      )
-    }
-    placed.push(place === name ? tensor : { ...tensor, place })
-  }
-  for (const [name, { dtype, dims, fixed }] of template.tensors) {
-    if (names.has(name)) continue
-    const reason = fixed ?? 'not among the averaged tensors'
-    placed.push({ name, dtype, dims, policy: 'keep', reason })
-  }
-  return placed
-}
-
-function noPlace(
-  { name, dtype, dims }: PlannedTensor,
-  template: Checkpoint,
-  source: string,
-  names: ReadonlySet<string>,
-): InputError {
-  const candidates = [...template.tensors].filter(
-    ([other, target]) => !names.has(other) && target.dtype === dtype && sameShape(target.dims, dims),
-  )
-  const list = candidates.slice(0, 5).map(([other]) => `"${other}"`)
-  return new InputError(
-    `average: tensor "${name}" ${dtype}${formatShape(dims)} of ${source} has no tensor of that name in ${template.path}; of its type and shape there ${list.length === 0 ? 'is none' : `are ${list.join(', ')}${candidates.length > 5 ? ', ...' : ''}`}`,
-    {
-      cure: 'names must be equal; rename the tensors of the checkpoint, or export the model from the same code',
-    },
   )
 }

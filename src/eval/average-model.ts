@@ -86,7 +86,7 @@ export async function averageModel(
     ...report,
     ...{ path: out, method: plan.method, files, into, batchNorms, recalibrated },
     evaluation: val === undefined ? null : await compare(engine, [...members, out], val, options, context),
-    warnings: batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [],
+    warnings: [...plan.warnings, ...(batchNorms > 0 && !stale ? [staleWarning(out, batchNorms)] : [])],
   }
 }
 

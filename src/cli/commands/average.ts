@@ -25,6 +25,8 @@ interface AverageArguments extends CommonArguments, DataArguments, EngineArgumen
   readonly checkpoints: readonly string[]
   readonly into?: string
   readonly weights?: string
+  readonly map?: readonly string[]
+  readonly ignore?: readonly string[]
   readonly integers: 'equal' | 'last'
   readonly partial: boolean
   readonly data?: string
@@ -60,6 +62,22 @@ export function builder(yargs: Argv): Argv {
         type: 'string',
         group: 'Average:',
         describe: 'how much each file counts, in any ratio: 1,1,2 (default: equal)',
+      },
+      map: {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        group: 'Average:',
+        describe:
+          'the place of a tensor in the model, where its name and its values do not tell: NAME=PLACE, or NAME.T=PLACE for its transpose',
+      },
+      ignore: {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        group: 'Average:',
+        describe:
+          'leave out tensors of matching names (* and ? stand for text), which the model has no place for',
       },
       integers: {
         choices: ['equal', 'last'] as const,
@@ -98,6 +116,10 @@ export function builder(yargs: Argv): Argv {
       '$0 average step-*.safetensors --into model.onnx -o averaged.onnx',
       'snapshots, into the model they came from',
     )
+    .example(
+      '$0 average epoch-*.pt --into model.onnx --ignore "head.*" --map fc.weight=onnx::MatMul_12 -o averaged.onnx',
+      'PyTorch checkpoints, into a model whose exporter renamed their weights',
+    )
     .example('$0 average runs/a -o averaged.safetensors', 'the snapshots of a run')
     .example(
       '$0 average sums-*.safetensors --into model.onnx -o averaged.onnx',
@@ -111,7 +133,7 @@ export async function handler(args: AverageArguments): Promise<void> {
   const checkpoints = await listCheckpoints(args.checkpoints, () => text(process.stdin))
   const asked = askedEngine(args, CPU)
   const average = given({
-    ...{ into, integers },
+    ...{ into, integers, ignore: args.ignore, map: args.map?.map(parseMapping) },
     weights: weights === undefined ? undefined : parseNumbers('--weights', weights),
   })
   if (!args.dryRun) checkOutput(args, [...checkpoints, ...(into === undefined ? [] : [into])])
@@ -125,6 +147,7 @@ export async function handler(args: AverageArguments): Promise<void> {
       const { planAverage } = await import('../../averaging/index.ts')
       const { describeAveragePlan } = await import('../../eval/report-average.ts')
       const plan = await planAverage(checkpoints, average)
+      for (const warning of plan.warnings) terminal.warn(warning)
       terminal.result(describeAveragePlan(plan), plan)
       return
     }
@@ -140,6 +163,15 @@ export async function handler(args: AverageArguments): Promise<void> {
     terminal.done()
     for (const warning of result.warnings) terminal.warn(warning)
     terminal.result(describeAverage(result), { ...result, engine: used })
+  })
+}
+
+/** `NAME=PLACE`. */
+function parseMapping(text: string): [tensor: string, place: string] {
+  const at = text.indexOf('=')
+  if (at > 0 && at < text.length - 1) return [text.slice(0, at), text.slice(at + 1)]
+  throw new UsageError(`--map: expected NAME=PLACE, found "${text}"`, {
+    cure: 'give the name of a tensor of the checkpoints and that of its place in the model',
   })
 }
 
