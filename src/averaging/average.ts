@@ -27,6 +27,7 @@ import type { SummedTensor } from './summand.ts'
 import { Summer } from './summer.ts'
 import { writeSwag, type SwagContent } from './swag.ts'
 import { readBytes } from './tensor-bytes.ts'
+import { Transposer, type MatrixShape } from './transposed.ts'
 
 export interface AverageProgress {
   /** Bytes of the output that are made, of `total`. */
@@ -166,18 +167,22 @@ class Work {
     const { template } = this.#plan
     await checkStamp(template!)
     const target = await openCheckpoint(template!.path)
+    const transposer = new Transposer(out)
     try {
       const replacements = new Map<Tensor, ByteSource>()
       for (const tensor of this.#plan.tensors) {
         const source = this.#sourceOf(tensor, template!.path)
-        const place = tensor.place ?? tensor.name
-        if (source) replacements.set(target.tensors.get(place)!.tensor!, this.#watched(source, tensor.name))
+        if (!source) continue
+        const watched = this.#watched(source, tensor.name)
+        const elements = tensor.transposed ? transposer.transpose(watched, matrixOf(tensor)) : watched
+        replacements.set(target.tensors.get(tensor.place ?? tensor.name)!.tensor!, elements)
       }
       const external = [...target.tensors.values()].some(({ tensor }) => isExternal(tensor, template!.path))
       return await this.#resumable(external ? `${out}.data` : out, journal =>
         writePatched(target.model!, out, replacements, this.#metadata(), { checksum: true, journal }),
       )
     } finally {
+      await transposer.close()
       await target.close()
     }
   }
@@ -363,6 +368,10 @@ class Work {
 /** Whether a tensor's elements are in another file than the model. */
 function isExternal(tensor: Tensor | null, model: string): boolean {
   return tensor !== null && 'source' in tensor.data && tensor.data.source.name !== model
+}
+
+function matrixOf({ dtype, dims }: PlannedTensor): MatrixShape {
+  return { rows: dims[0]!, columns: dims[1]!, width: byteLengthOf(dtype, 1) }
 }
 
 function tensorSource(name: string, tensor: Tensor): ByteSource {

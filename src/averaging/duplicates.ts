@@ -3,7 +3,7 @@
  * with different samples are different; those with the same are read whole to tell whether they would count twice.
  */
 
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { openCheckpoint, type Checkpoint } from './checkpoint.ts'
 import { checkpointDigest, tensorDigest } from './digest.ts'
 import { lastMember, refuseTwice, type PlannedMember } from './members.ts'
@@ -75,6 +75,25 @@ async function fileDigest(path: string): Promise<string> {
   } finally {
     await checkpoint.close()
   }
+}
+
+/** Of each tensor what it begins with in all files: tensors with the same are tied. Partial averages have no elements. */
+export async function tensorSamples(files: readonly PlannedFile[]): Promise<Map<string, string>> {
+  const samples = new Map<string, Hash>()
+  for (const { path } of files) {
+    const checkpoint = await openCheckpoint(path)
+    try {
+      for (const [name, { tensor }] of checkpoint.tensors) {
+        if (!tensor || tensor.dtype === 'string') continue
+        const hash = samples.get(name) ?? createHash('sha256')
+        hash.update(await readBytes(tensor, 0, Math.min(SAMPLE_BYTES, tensor.byteLength)))
+        samples.set(name, hash)
+      }
+    } finally {
+      await checkpoint.close()
+    }
+  }
+  return new Map([...samples].map(([name, hash]) => [name, hash.digest('hex')]))
 }
 
 /** The file that gives what is taken from the last member. Files of one name and number are told apart by their hashes. */

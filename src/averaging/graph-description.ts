@@ -8,7 +8,8 @@ import { toHex } from '../util/bytes.ts'
 import { UnsupportedError } from '../util/errors.ts'
 import { decodeText, type Attribute } from '../ir/attribute.ts'
 import type { Graph, Model } from '../ir/graph.ts'
-import type { Node } from '../ir/node.ts'
+import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
+import { walkNodes } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
 import { formatShape } from '../tensor/shape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -53,7 +54,10 @@ class Describer {
 
   async describe(): Promise<Fact[]> {
     const { graph, opsetImports, functions } = this.#model
+    const domains = new Set([ONNX_DOMAIN, ...Array.from(walkNodes(graph), ({ domain }) => domain)])
     for (const [domain, version] of [...opsetImports].sort()) {
+      // Optimizers declare operator sets that no node is of.
+      if (!domains.has(domain)) continue
       this.#add('model', `version of operator set "${domain || 'ai.onnx'}"`, String(version))
     }
     await this.#graph(graph, 'graph', true)

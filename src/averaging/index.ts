@@ -21,6 +21,8 @@ export type { MemberRecord } from './members.ts'
 export { METHODS, type Method, type MethodKind } from './methods.ts'
 export { modelWeights, type ModelWeight } from './model-weights.ts'
 export { openPartial, writePartial, type Partial, type PartialTensor } from './partial.ts'
+export type { Mapping, PlaceChoices } from './place-choices.ts'
+export type { Placed } from './placing.ts'
 export {
   planAverage,
   type AverageOptions,

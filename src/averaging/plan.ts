@@ -5,7 +5,7 @@ import { InputError, UnsupportedError, UsageError } from '../util/errors.ts'
 import { nameOf } from '../util/location.ts'
 import { refuseQuantized } from '../passes/index.ts'
 import { DTYPES, type DType } from '../tensor/dtype.ts'
-import { formatShape, sameShape, type Shape } from '../tensor/shape.ts'
+import { formatShape, type Shape } from '../tensor/shape.ts'
 import {
   matchTensors,
   openCheckpoint,
@@ -15,16 +15,18 @@ import {
   type CheckpointTensor,
   type FileStamp,
 } from './checkpoint.ts'
-import { lastFile, lookAt, refuseDuplicates, type Seen } from './duplicates.ts'
+import { lastFile, lookAt, refuseDuplicates, tensorSamples, type Seen } from './duplicates.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { describeModel, isCounter } from './graph-description.ts'
 import { matchGraphs, type DescribedFile } from './match.ts'
 import { ordinalOf, totalWeight, type PlannedMember } from './members.ts'
-import { findRenaming, rename } from './renaming.ts'
+import { ignoredTensors, type PlaceChoices } from './place-choices.ts'
+import { placeTensors, type Placed } from './placing.ts'
 import { isAveraged } from './rounding.ts'
 import { METHODS, recipeOf, type Method, type MethodKind, type Recipe } from './methods.ts'
 
-export interface AverageOptions {
+/** `map` and `ignore` need a model that receives the average. */
+export interface AverageOptions extends PlaceChoices {
   /** Default: the mean. */
   readonly method?: Method
   /** One for each file, in any ratio; default: equal. Not with partial averages, which bring their own. */
@@ -59,13 +61,17 @@ export type TensorPolicy =
   | 'last'
   /** In the receiving model only; stays as it is. */
   | 'keep'
-  /** In the files only; a counter that the receiving model has no place for. */
+  /** In the files only: a counter, a tied weight or what was to be ignored. */
   | 'drop'
 
 export interface PlannedTensor {
   readonly name: string
   /** Its name in the receiving model, where that is another one. */
   readonly place?: string
+  /** Whether the receiving model has it transposed. */
+  readonly transposed?: boolean
+  /** How its place was found, where a model receives the average. */
+  readonly placed?: Placed
   readonly dtype: DType
   readonly dims: Shape
   readonly policy: TensorPolicy
@@ -88,6 +94,8 @@ export interface AveragePlan {
   readonly nonfinite: 'refuse' | 'allow'
   readonly files: readonly PlannedFile[]
   readonly tensors: readonly PlannedTensor[]
+  /** What a person should look at before the average is used. */
+  readonly warnings: readonly string[]
 }
 
 /** Looks at every file once (compares graphs and what is not averaged), one file open at a time beside the first. */
@@ -227,7 +235,11 @@ async function assemble(
     )
   }
   const fingerprint = commonFingerprint(seen)
-  const planned = [...first.tensors].map(([name, tensor]) => planTensor(name, tensor, seen, options))
+  const ignored = ignoredTensors([...first.tensors.keys()], options, first.path)
+  const planned = [...first.tensors].map(([name, tensor]) => {
+    const pattern = ignored.get(name)
+    return pattern === undefined ? planTensor(name, tensor, seen, options) : leaveOut(name, tensor, pattern)
+  })
   // Which file is the last one may take reading all of them.
   const last = planned.some(({ policy }) => policy === 'last')
     ? await lastFile(seen.filter(({ file }) => file.role === 'member'))
@@ -247,8 +259,10 @@ async function assemble(
   const into = options.into === undefined ? undefined : nameOf(options.into)
   const templatePath = into ?? files.find(({ format }) => format === 'onnx')?.path
   // A Gaussian is no model.
-  if (templatePath === undefined || method.kind === 'swag')
-    return { ...plan, output: 'safetensors', template: null, tensors }
+  if (templatePath === undefined || method.kind === 'swag') {
+    refuseChoices(options)
+    return { ...plan, output: 'safetensors', template: null, tensors, warnings: [] }
+  }
 
   const template = await openCheckpoint(templatePath)
   try {
@@ -257,14 +271,21 @@ async function assemble(
     const found = fingerprintOf(await describeModel(template.model.model))
     if (fingerprint !== null && found !== fingerprint)
       await refuseTemplate(first, template, found, fingerprint)
-    const placed = placeTensors(tensors, template, first.path)
+    // Looking for tied tensors means reading all files once more: only where some name has no place.
+    const isStranger = ({ name }: PlannedTensor) => !isCounter(name) && !template.tensors.has(name)
+    const ties = tensors.some(isStranger) ? await tensorSamples(files) : new Map<string, string>()
+    const tieOf = (name: string) => ties.get(name) ?? null
+    const placing = await placeTensors(tensors, {
+      ...{ template: { ...template, model: template.model }, first, tieOf },
+      ...{ paths: files.map(({ path }) => path), choices: options },
+    })
     const stamp = await stampOf(templatePath)
     return {
       ...plan,
       fingerprint: found,
       output: 'onnx',
       template: { path: templatePath, ...stamp },
-      tensors: placed,
+      ...placing,
     }
   } finally {
     await template.close()
@@ -307,6 +328,17 @@ function planTensor(
   throw new InputError(message, { cure: 'take those of the last file with --integers last' })
 }
 
+function leaveOut(name: string, { dtype, dims }: CheckpointTensor, pattern: string): PlannedTensor {
+  return { name, dtype, dims, policy: 'drop', reason: `left out by --ignore "${pattern}"` }
+}
+
+function refuseChoices({ map = [], ignore = [] }: PlaceChoices): void {
+  if (map.length + ignore.length === 0) return
+  throw new UsageError(`--${map.length > 0 ? 'map' : 'ignore'}: expected a model that receives the average`, {
+    cure: 'name it with --into model.onnx',
+  })
+}
+
 async function refuseTemplate(
   first: Checkpoint,
   template: Checkpoint,
@@ -318,57 +350,5 @@ async function refuseTemplate(
   throw new InputError(
     `average: ${template.path} is not the graph that the members were trained with: expected fingerprint ${expected}, found ${found}`,
     { cure: 'give the model that the run started from' },
-  )
-}
-
-/** Finds the place of every tensor in the receiving model; nothing is guessed. */
-function placeTensors(
-  tensors: readonly PlannedTensor[],
-  template: Checkpoint,
-  source: string,
-): PlannedTensor[] {
-  const placed: PlannedTensor[] = []
-  const weights = tensors.map(({ name }) => name).filter(name => !isCounter(name))
-  const renaming = findRenaming(weights, template.tensors, source, template.path)
-  const names = new Set(tensors.map(({ name }) => rename(name, renaming)))
-  for (const tensor of tensors) {
-    const { name, dtype, dims } = tensor
-    const place = rename(name, renaming)
-    const target = template.tensors.get(place)
-    if (!target) {
-      if (!isCounter(name)) throw noPlace(tensor, template, source, names)
-      placed.push({ ...tensor, policy: 'drop', reason: 'counter, which the model does not have' })
-      continue
-    }
-    if (target.dtype !== dtype || !sameShape(target.dims, dims)) {
-      throw new InputError(
-        `average: tensor "${name}": expected ${target.dtype}${formatShape(target.dims)} as in ${template.path}, found ${dtype}${formatShape(dims)} in ${source}`,
-      )
-    }
-    placed.push(place === name ? tensor : { ...tensor, place })
-  }
-  for (const [name, { dtype, dims, fixed }] of template.tensors) {
-    if (names.has(name)) continue
-    const reason = fixed ?? 'not among the averaged tensors'
-    placed.push({ name, dtype, dims, policy: 'keep', reason })
-  }
-  return placed
-}
-
-function noPlace(
-  { name, dtype, dims }: PlannedTensor,
-  template: Checkpoint,
-  source: string,
-  names: ReadonlySet<string>,
-): InputError {
-  const candidates = [...template.tensors].filter(
-    ([other, target]) => !names.has(other) && target.dtype === dtype && sameShape(target.dims, dims),
-  )
-  const list = candidates.slice(0, 5).map(([other]) => `"${other}"`)
-  return new InputError(
-    `average: tensor "${name}" ${dtype}${formatShape(dims)} of ${source} has no tensor of that name in ${template.path}; of its type and shape there ${list.length === 0 ? 'is none' : `are ${list.join(', ')}${candidates.length > 5 ? ', ...' : ''}`}`,
-    {
-      cure: 'names must be equal; rename the tensors of the checkpoint, or export the model from the same code',
-    },
   )
 }

@@ -32,7 +32,12 @@ export async function drawModel(
     const sites = findBatchNorms(withoutFunctions(target.model.model))
     const statistics = new Set(sites.flatMap(({ mean, variance }) => [mean.tensor, variance.tensor]))
     const replacements = new Map<Tensor, ByteSource>()
-    const renaming = findRenaming([...swag.gaussians.keys()], target.tensors, swag.path, into)
+    const fits = (name: string, place: string) => {
+      const [{ dtype, dims }, other] = [swag.gaussians.get(name)!, target.tensors.get(place)!]
+      return other.dtype === dtype && sameShape(other.dims, dims)
+    }
+    const names = [...swag.gaussians.keys()]
+    const renaming = findRenaming(names, [...target.tensors.keys()], fits, swag.path, into)
     for (const [number, [name, gaussian]] of [...swag.gaussians].entries()) {
       const place = target.tensors.get(rename(name, renaming))
       const { dtype, dims } = gaussian

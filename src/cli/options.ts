@@ -18,6 +18,8 @@ export const REPEATABLE: ReadonlySet<string> = new Set([
   'head-only-train',
   'models',
   'checkpoints',
+  'map',
+  'ignore',
 ])
 
 export const DATA_OPTIONS = {

@@ -108,7 +108,10 @@ export async function averageModel(
     const result = {
       ...{ path: out, method: plan.title, files: plan.files.map(({ path }) => path), into, batchNorms },
       ...{ recalibrated, soup, evaluation },
-      warnings: batchNorms > 0 && !recalibrated ? [staleWarning(out, batchNorms)] : [],
+      warnings: [
+        ...plan.warnings,
+        ...(batchNorms > 0 && !recalibrated ? [staleWarning(out, batchNorms)] : []),
+      ],
     }
     const record = { ...report, ...result, written }
     const manifest = options.manifest === false ? null : await writeManifest(plan, record)

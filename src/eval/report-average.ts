@@ -1,7 +1,7 @@
 /** What was averaged, as text for people. */
 
 import { basename } from 'node:path'
-import type { AveragePlan, TensorPolicy } from '../averaging/index.ts'
+import type { AveragePlan, Placed, TensorPolicy } from '../averaging/index.ts'
 import { formatShape, sizeOf } from '../tensor/shape.ts'
 import { formatCount, formatTable } from '../util/format.ts'
 import type { AverageResult } from './average-model.ts'
@@ -37,11 +37,12 @@ export function describeAveragePlan(plan: AveragePlan): string {
       policy,
       reason,
     ])
-  const renamed = tensors.find(({ place }) => place !== undefined)
+  const renamed = tensors.find(({ placed }) => placed?.by === 'prefix')
   return [
     `${title} of ${files.length} files, ${output === 'onnx' ? `into ${template!.path}` : 'as safetensors'}`,
     formatTable(rows),
     ...(renamed ? [`names differ: ${renamed.name} is ${renamed.place!} in the model, and so on`] : []),
+    ...describePlaces(plan),
     '',
     formatTable([['tensors', 'count', 'elements'], ...groups]),
     ...(others.length > 0 ? ['', 'neither averaged nor equal', formatTable(others)] : []),
@@ -62,6 +63,34 @@ function describeSoup({ kind, members, tried }: ChosenSoup): string[] {
     `${kind} soup of ${members.length} of ${singles.length} members, ${tried.length} averages measured`,
     formatTable(rows),
   ]
+}
+
+const WAYS: Readonly<Record<Placed['by'], string>> = {
+  name: 'by name',
+  prefix: 'by name but for a prefix',
+  map: 'by --map',
+  content: 'by content',
+  shape: 'by shape',
+}
+
+/** How tensors came to their places, each of them but for plain names, which are counted. */
+function describePlaces({ tensors }: AveragePlan): string[] {
+  const placed = tensors.flatMap(tensor => (tensor.placed ? [{ ...tensor, placed: tensor.placed }] : []))
+  const isPlain = ({ placed: { by }, transposed }: (typeof placed)[number]) =>
+    transposed !== true && (by === 'name' || by === 'prefix')
+  const rows = placed
+    .filter(tensor => !isPlain(tensor))
+    .map(({ name, place = name, transposed, placed: { by, note } }) => [
+      `  ${name}`,
+      place,
+      `${WAYS[by]}${transposed ? ', transposed' : ''}${note === undefined ? '' : ` (${note})`}`,
+    ])
+  const counts = Object.entries(WAYS).flatMap(([by, words]) => {
+    const count = placed.filter(tensor => tensor.placed.by === by).length
+    return count === 0 ? [] : [`${formatCount(count)} ${words}`]
+  })
+  if (placed.length === 0) return []
+  return ['', `places in the model: ${counts.join(', ')}`, ...(rows.length > 0 ? [formatTable(rows)] : [])]
 }
 
 export function describeAverage(result: AverageResult): string {

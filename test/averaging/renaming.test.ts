@@ -12,7 +12,7 @@ import { Tensor } from '../../src/tensor/tensor.ts'
 import { buildModel, floats } from '../passes/support/build.ts'
 import { errorOf } from '../support/errors.ts'
 
-const found = (names: string[], places: string[]) => findRenaming(names, new Set(places), 'a.pt', 'm.onnx')
+const found = (names: string[], places: string[]) => findRenaming(names, places, () => true, 'a.pt', 'm.onnx')
 
 test('prefixes go and come, the same for all names', () => {
   const plain = ['fc.weight', 'fc.bias']
@@ -27,6 +27,42 @@ test('prefixes go and come, the same for all names', () => {
   // No way for all: the names stay, and the caller says which has no place.
   assert.equal(found(['module.fc', 'head'], ['fc', 'head']), { remove: '', add: '' })
   assert.is(rename('n_averaged', { remove: 'module.', add: '' }), 'n_averaged')
+})
+
+test('prefixes of any name, of most names, of those that fit', async () => {
+  assert.equal(found(['backbone.a.w', 'backbone.b.w'], ['a.w', 'b.w', 'c.w']), {
+    remove: 'backbone.',
+    add: '',
+  })
+  assert.equal(found(['a.w', 'b.w'], ['encoder.x.a.w', 'encoder.x.b.w']), { remove: '', add: 'encoder.x.' })
+  assert.equal(found(['t.a.w', 't.b.w'], ['s.a.w', 's.b.w', 'b.w']), { remove: 't.', add: 's.' })
+  // A name without a place, as exporters leave them, does not keep the others from theirs.
+  assert.equal(found(['m.a.w', 'm.b.w', 'm.c.w'], ['a.w', 'b.w', 'onnx::MatMul_4']), {
+    remove: 'm.',
+    add: '',
+  })
+  assert.equal(found(['m.a.w', 'm.b.w'], ['a.w', 'onnx::MatMul_4']), { remove: '', add: '' })
+  // Of two parts of the model the whole one.
+  assert.equal(found(['a.w', 'b.w'], ['s.a.w', 's.b.w', 'other.a.w']), { remove: '', add: 's.' })
+  // Of two of the same names that whose shapes fit.
+  const places = ['s.a.w', 's.b.w', 't.a.w', 't.b.w']
+  const fitting = (_: string, place: string) => place.startsWith('t.')
+  assert.equal(findRenaming(['a.w', 'b.w'], places, fitting, 'a.pt', 'm.onnx'), { remove: '', add: 't.' })
+  const both = await errorOf(() => found(['a.w', 'b.w'], places))
+  assert.is(both.message, 'average: a.pt: tensor "a.w" has several places in m.onnx: "s.a.w", "t.a.w"')
+  // Half of the names here and half of them there is no way for all.
+  const torn = await errorOf(() => found(['a.w', 'b.w', 'c.w', 'd.w'], ['s.a.w', 's.b.w', 't.c.w', 't.d.w']))
+  assert.is(
+    torn.message,
+    'average: a.pt: tensors have places in m.onnx by different prefixes: "a.w" is "s.a.w", "c.w" is "t.c.w"',
+  )
+})
+
+test('hostile names cost no more than others', () => {
+  const dots = '.'.repeat(100_000)
+  const start = performance.now()
+  assert.equal(found([dots, `${dots}a`], [`${dots}b`, 'c']), { remove: '', add: '' })
+  assert.ok(performance.now() - start < 1000)
 })
 
 test('several places are refused', async () => {

@@ -12,6 +12,7 @@ import { perturb, type Values } from '../averaging/support/checkpoints.ts'
 import { CLASSIFIER, inFolder, json, LINES, renderLines, ROOT, swa } from './support/cli.ts'
 
 const MODEL = 'fixtures/models/bn_cnn-ts/model.onnx'
+const PLACING = join(ROOT, 'fixtures/averaging/placing')
 const COPIES = [1, 2, 3]
 
 async function copies(model: string, folder: string): Promise<{ paths: string[]; members: Values[] }> {
@@ -255,6 +256,40 @@ test('methods by the command line; an option of another method is refused', () =
       assert.is(code, 2, stderr)
       assert.match(stderr, message)
     }
+  }))
+
+test('--map and --ignore say what names and values do not, and --dry-run shows how places were found', () =>
+  inFolder(async folder => {
+    const members = ['mlp-1.safetensors', 'mlp-2.pt', 'mlp-3.safetensors'].map(name => join(PLACING, name))
+    const into = join(PLACING, 'mlp-strange.onnx')
+    const maps = [
+      'back.weight=onnx::MatMul_36',
+      'first.weight=onnx::MatMul_33',
+      'left.weight.T=onnx::MatMul_34',
+    ]
+    const options = [...maps.flatMap(map => ['--map', map]), '--ignore', 'right.*', '--ignore', '*.bias']
+    const shown = await swa('average', ...members, '--into', into, ...options, '--dry-run')
+    assert.is(shown.code, 0, shown.stderr)
+    assert.match(shown.stdout, 'places in the model: 1 by name, 3 by --map, 1 by shape')
+    assert.match(shown.stdout, /left\.weight +onnx::MatMul_34 +by --map, transposed\n/)
+    assert.match(shown.stdout, /last\.weight +onnx::MatMul_37 +by shape, transposed \(the only one left\)\n/)
+    assert.match(shown.stdout, /right\.weight +float32\[16,16\] +drop +left out by --ignore "right\.\*"/)
+    assert.match(shown.stderr, 'placed by shape alone: "last.weight" is "onnx::MatMul_37"')
+    const plan = await json<AveragePlan>('average', ...members, '--into', into, ...options, '--dry-run')
+    const left = plan.tensors.find(({ name }) => name === 'left.weight')!
+    assert.equal([left.place, left.transposed, left.placed], ['onnx::MatMul_34', true, { by: 'map' }])
+    const result = await json<AverageResult>(
+      ...['average', ...members, '--into', into, ...options, '-o', join(folder, 'out.onnx')],
+    )
+    assert.equal(result.warnings, plan.warnings)
+    const wrong = await swa('average', ...members, '--into', into, '--map', 'last.weight', '--dry-run')
+    assert.equal(
+      [wrong.code, wrong.stderr],
+      [
+        2,
+        'error: --map: expected NAME=PLACE, found "last.weight"\n  help: give the name of a tensor of the checkpoints and that of its place in the model\n',
+      ],
+    )
   }))
 
 test('a result that does not fit its name is refused before any work', () =>

@@ -25,6 +25,8 @@ interface AverageArguments
   extends CommonArguments, DataArguments, EngineArguments, MethodArguments, OutputArguments {
   readonly checkpoints: readonly string[]
   readonly into?: string
+  readonly map?: readonly string[]
+  readonly ignore?: readonly string[]
   readonly integers: 'equal' | 'last'
   readonly allowNonfinite: boolean
   readonly partial: boolean
@@ -59,6 +61,22 @@ export function builder(yargs: Argv): Argv {
         type: 'string',
         group: 'Average:',
         describe: 'the ONNX model that receives the average (default: the first ONNX file)',
+      },
+      map: {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        group: 'Average:',
+        describe:
+          'the place of a tensor in the model, where its name and its values do not tell: NAME=PLACE, or NAME.T=PLACE for its transpose',
+      },
+      ignore: {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        group: 'Average:',
+        describe:
+          'leave out tensors of matching names (* and ? stand for text), which the model has no place for',
       },
       integers: {
         choices: ['equal', 'last'] as const,
@@ -122,6 +140,10 @@ export function builder(yargs: Argv): Argv {
       '$0 average step-*.safetensors --into model.onnx -o averaged.onnx',
       'snapshots, into the model they came from',
     )
+    .example(
+      '$0 average epoch-*.pt --into model.onnx --ignore "head.*" --map fc.weight=onnx::MatMul_12 -o averaged.onnx',
+      'PyTorch checkpoints, into a model whose exporter renamed their weights',
+    )
     .example('$0 average runs/a -o averaged.safetensors', 'the snapshots of a run')
     .example('$0 average epoch-*.onnx --last 5 -o averaged.onnx', 'the five latest checkpoints (LAWA)')
     .example('$0 average epoch-*.onnx --method ema --decay 0.9 -o averaged.onnx', 'a moving average of them')
@@ -145,7 +167,7 @@ export async function handler(args: AverageArguments): Promise<void> {
   const checkpoints = await listCheckpoints(args.checkpoints, () => text(process.stdin))
   const asked = askedEngine(args, CPU)
   const average = given({
-    ...{ into, integers },
+    ...{ into, integers, ignore: args.ignore, map: args.map?.map(parseMapping) },
     ...methodOptions(args, checkpoints.length),
     nonfinite: allowNonfinite ? ('allow' as const) : undefined,
   })
@@ -175,6 +197,7 @@ export async function handler(args: AverageArguments): Promise<void> {
       const { planAverage } = await import('../../averaging/index.ts')
       const { describeAveragePlan } = await import('../../eval/report-average.ts')
       const plan = await planAverage(checkpoints, average)
+      for (const warning of plan.warnings) terminal.warn(warning)
       terminal.result(describeAveragePlan(plan), plan)
       return
     }
@@ -190,5 +213,14 @@ export async function handler(args: AverageArguments): Promise<void> {
     terminal.done()
     for (const warning of result.warnings) terminal.warn(warning)
     terminal.result(describeAverage(result), { ...result, engine: used })
+  })
+}
+
+/** `NAME=PLACE`. */
+function parseMapping(text: string): [tensor: string, place: string] {
+  const at = text.indexOf('=')
+  if (at > 0 && at < text.length - 1) return [text.slice(0, at), text.slice(at + 1)]
+  throw new UsageError(`--map: expected NAME=PLACE, found "${text}"`, {
+    cure: 'give the name of a tensor of the checkpoints and that of its place in the model',
   })
 }
