@@ -100,9 +100,7 @@ async function contendersFor(
   if (mergekit) {
     const config = join(folder, 'merge.yaml')
     const names: Readonly<Record<string, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
-    const models = members.map(
-      path => `  - model: ${path}\n    parameters: {weight: 1}\n`,
-    )
+    const models = members.map(path => `  - model: ${path}\n    parameters: {weight: 1}\n`)
     await writeFile(config, `merge_method: linear\ndtype: ${names[dtype]!}\nmodels:\n${models.join('')}`)
     contenders.push({
       name: 'mergekit, linear',
