@@ -19,7 +19,7 @@ export async function writeManifest(
   result: Omit<AverageResult, 'manifest'>,
 ): Promise<string> {
   const { method, title, recipe, count, nonfinite, template, fingerprint, tensors, files } = plan
-  const { path: out, output, records, written, recalibrated, soup, evaluation } = result
+  const { path: out, output, records, written, recalibrated, repaired, soup, evaluation } = result
   const origins = files.flatMap(({ path, members }) => members.map(() => path))
   const base = files.find(({ role }) => role === 'base')
   const manifest = {
@@ -37,6 +37,7 @@ export async function writeManifest(
     soup,
     tensors,
     batchNorm: recalibrated && { mode: recalibrated.mode, data: recalibrated.data },
+    repaired,
     evaluation:
       evaluation && evaluation.models.map(({ model, metrics }) => ({ model: basename(model), metrics })),
   }

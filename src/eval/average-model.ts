@@ -18,6 +18,7 @@ import { checkGate } from './gate.ts'
 import type { ChosenSoup } from './average-soup.ts'
 import type { EvaluationReport } from './compare.ts'
 import type { DataOptions } from './loading.ts'
+import type { RepairReport } from './average-repair.ts'
 import type { RecalibratedModel } from './recalibrate-model.ts'
 import { weightsOfSome, type SoupKind } from './soup.ts'
 import { Staging } from './staging.ts'
@@ -34,6 +35,8 @@ export interface AverageModelOptions {
   readonly val?: string
   /** Average only those members that together are best on `val`. */
   readonly soup?: SoupKind
+  /** Give channels the mean and deviation that members have, on `data`: for models without batch norms. */
+  readonly repair?: boolean
   /** Keep what is finished when interrupted, and go on from there. */
   readonly resume?: boolean
   /** Keep what is there if the average is worse on `val` than the best member. */
@@ -63,6 +66,7 @@ export interface AverageResult extends AverageReport {
   readonly into: string | null
   readonly batchNorms: number
   readonly recalibrated: RecalibratedModel | null
+  readonly repaired: RepairReport | null
   readonly evaluation: EvaluationReport | null
   /** How members were chosen, if they were. */
   readonly soup: ChosenSoup | null
@@ -90,7 +94,8 @@ export async function averageModel(
   if (gate && options.val === undefined) {
     throw new UsageError('--gate: there are no data to compare on', { cure: 'give labelled data with --val' })
   }
-  if (options.resume && (gate || (options.data !== undefined && batchNorms > 0))) {
+  if (options.repair) checkRepair(options, batchNorms)
+  if (options.resume && (gate || (options.data !== undefined && batchNorms > 0) || options.repair)) {
     throw new UsageError('--resume: expected an average that is written as it is, found --gate or --data', {
       cure: 'average with --resume first, then recalibrate and evaluate what was written',
     })
@@ -98,16 +103,24 @@ export async function averageModel(
   const staging = new Staging(out)
   try {
     const target = gate ? await staging.output() : out
-    const { report, recalibrated } = await make(engine, plan, batchNorms, target, staging, options, context)
+    const { report, recalibrated, repaired } = await make(
+      engine,
+      plan,
+      batchNorms,
+      target,
+      staging,
+      options,
+      context,
+    )
     const evaluation = await measure(engine, plan, target, staging, options, context)
     if (gate) {
       checkGate(evaluation!, out)
       await staging.deliver()
     }
-    const written = await deliveredFiles(report, out, recalibrated !== null)
+    const written = await deliveredFiles(report, out, (recalibrated ?? repaired) !== null)
     const result = {
       ...{ path: out, method: plan.title, files: plan.files.map(({ path }) => path), into, batchNorms },
-      ...{ recalibrated, soup, evaluation },
+      ...{ recalibrated, repaired, soup, evaluation },
       warnings: [
         ...plan.warnings,
         ...(batchNorms > 0 && !recalibrated ? [staleWarning(out, batchNorms)] : []),
@@ -130,10 +143,15 @@ async function make(
   staging: Staging,
   options: AverageModelOptions,
   context: AverageModelContext,
-): Promise<{ report: AverageReport; recalibrated: RecalibratedModel | null }> {
+): Promise<{
+  report: AverageReport
+  recalibrated: RecalibratedModel | null
+  repaired: RepairReport | null
+}> {
   const { partial = false, data, threads } = options
   const stale = data !== undefined && batchNorms > 0
-  const averaged = stale ? await staging.temporary('uncalibrated') : target
+  const mend = options.repair === true && data !== undefined
+  const averaged = stale || mend ? await staging.temporary('uncalibrated') : target
   const report = await runAverage(plan, averaged, {
     as: partial ? 'partial' : 'result',
     onProgress: ({ done, total }) => context.onProgress?.({ label: 'average', done, total, unit: 'bytes' }),
@@ -141,9 +159,16 @@ async function make(
     ...(threads === undefined ? {} : { threads }),
     ...(options.resume ? { resume: true } : {}),
   })
-  if (!stale) return { report, recalibrated: null }
+  if (mend) {
+    const { repairAverage } = await import('./average-repair.ts')
+    const given = { ...options, data }
+    const repaired = await repairAverage(needed(engine), plan, averaged, target, given, context)
+    return { report, recalibrated: null, repaired }
+  }
+  if (!stale) return { report, recalibrated: null, repaired: null }
   const recalibrated = await recalibrateAverage(needed(engine), averaged, data, target, options, context)
-  return { report, recalibrated: { ...recalibrated, model: options.out, out: options.out } }
+  const delivered = { ...recalibrated, model: options.out, out: options.out }
+  return { report, recalibrated: delivered, repaired: null }
 }
 
 async function measure(
@@ -191,6 +216,19 @@ function chosenOptions(
 ): Pick<AverageModelOptions, 'checkpoints' | 'average'> {
   const positions = members.map(path => options.checkpoints.indexOf(path))
   return { checkpoints: members, average: weightsOfSome(options.average ?? {}, positions) }
+}
+
+/** Repair is for models whose batch norms are gone. */
+function checkRepair({ data, partial = false }: AverageModelOptions, batchNorms: number): void {
+  if (data === undefined || partial) {
+    throw new UsageError(`--repair: ${partial ? 'expected a model, found --partial' : 'there are no data'}`, {
+      cure: 'give data like those of training with --data',
+    })
+  }
+  if (batchNorms === 0) return
+  throw new UsageError(`--repair: the model has ${batchNorms} batch normalizations`, {
+    cure: 'leave --repair out: with --data they are recalibrated, which does the same and more',
+  })
 }
 
 function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelOptions): void {

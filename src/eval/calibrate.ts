@@ -119,7 +119,7 @@ export function fittingBatchSize(samples: number, wanted: number): number {
  * Statistics need batches of many samples: a model whose inputs insist on a number of them is opened for any. Only its
  * declared shapes say so as a rule; where its graph does, the engine refuses the batch.
  */
-function openBatchAxis(model: Model): number | null {
+export function openBatchAxis(model: Model): number | null {
   let fixed: number | null = null
   for (const input of model.graph.feeds) {
     const { type } = input
@@ -136,7 +136,7 @@ function openBatchAxis(model: Model): number | null {
 }
 
 /** Every sample once. */
-async function* calibrationFeeds(
+export async function* calibrationFeeds(
   loader: BatchLoader,
   inputs: readonly InputSpec[],
   signal: AbortSignal | undefined,

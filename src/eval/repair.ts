@@ -126,8 +126,8 @@ export interface Repair {
 const DEAD = 1e-12
 
 /**
- * Gives every channel the mean and the deviation that `targets` name. Each layer is measured behind repaired ones: that is
- * what it will see.
+ * Gives every channel the mean and the deviation that `targets` name. Each layer is measured behind repaired ones, which
+ * are normalised batch by batch as in recalibration: the larger the batches, the nearer to what it will see.
  */
 export async function repair(
   model: Model,
@@ -147,7 +147,7 @@ export async function repair(
     )
     const shifts = factors.map((factor, c) => (isDead(c) ? 0 : wantedMean[c]! - factor * mean[c]!))
     const given = (await bias.load()).view() as Float32Array
-    replacements.set(weight, scaled((await weight.load()) as Tensor, axis, factors))
+    replacements.set(weight, scaled(await weight.load(), axis, factors))
     const moved = Float32Array.from(given, (b, c) => b * factors[c]! + shifts[c]!)
     replacements.set(bias, Tensor.of('float32', bias.dims, moved))
     const dead = factors.filter((_, c) => isDead(c)).length
@@ -190,7 +190,11 @@ async function measure(
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress: ({ samples }: { samples: number }) => onProgress(samples) } : {}),
   })
-  return report.sites.map(({ after }) => after)
+  // Running variances are unbiased estimates; a deviation is that of the values themselves.
+  return report.sites.map(({ after: { mean, variance }, count }) => ({
+    mean,
+    variance: variance.map(x => (x * (count - 1)) / count),
+  }))
 }
 
 function insertNorm(

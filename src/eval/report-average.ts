@@ -5,6 +5,7 @@ import type { AveragePlan, Placed, TensorPolicy } from '../averaging/index.ts'
 import { formatShape, sizeOf } from '../tensor/shape.ts'
 import { formatCount, formatTable } from '../util/format.ts'
 import type { AverageResult } from './average-model.ts'
+import type { RepairReport } from './average-repair.ts'
 import type { ChosenSoup } from './average-soup.ts'
 import { describeEvaluation, describeRecalibration } from './report.ts'
 
@@ -47,6 +48,15 @@ export function describeAveragePlan(plan: AveragePlan): string {
     formatTable([['tensors', 'count', 'elements'], ...groups]),
     ...(others.length > 0 ? ['', 'neither averaged nor equal', formatTable(others)] : []),
   ].join('\n')
+}
+
+function describeRepair({ data, layers, skipped }: RepairReport): string[] {
+  const factor = layers.reduce((sum, layer) => sum + layer.factor, 0) / layers.length
+  const dead = layers.reduce((sum, layer) => sum + layer.dead, 0)
+  return [
+    `repaired ${layers.length} layers on ${formatCount(data.samples)} samples of ${data.name}: deviations times ${factor.toFixed(3)} on average${dead > 0 ? `, ${dead} channels that do not move left alone` : ''}`,
+    ...skipped.map(({ node, reason }) => `not repaired: ${node}: ${reason}`),
+  ]
 }
 
 function describeSoup({ kind, members, tried }: ChosenSoup): string[] {
@@ -101,6 +111,7 @@ export function describeAverage(result: AverageResult): string {
     ...(into === null ? [] : [`the graph is that of ${into}`]),
   ]
   if (result.soup) lines.push('', ...describeSoup(result.soup))
+  if (result.repaired) lines.push(...describeRepair(result.repaired))
   if (recalibrated) lines.push('', describeRecalibration(recalibrated))
   else lines.push(`wrote ${path}`)
   if (evaluation) lines.push('', describeEvaluation(evaluation))

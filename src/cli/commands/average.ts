@@ -36,6 +36,7 @@ interface AverageArguments
   readonly dryRun: boolean
   readonly manifest: boolean
   readonly gate: boolean
+  readonly repair: boolean
   readonly resume: boolean
 }
 
@@ -119,6 +120,13 @@ export function builder(yargs: Argv): Argv {
         group: 'Output:',
         describe: 'keep what is finished when interrupted, and go on from there when run again',
       },
+      repair: {
+        type: 'boolean',
+        default: false,
+        group: 'Batch normalization:',
+        describe:
+          'for models whose batch norms are folded into weights: give every channel the mean and deviation that the members have on --data',
+      },
       gate: {
         type: 'boolean',
         default: false,
@@ -186,6 +194,7 @@ export async function handler(args: AverageArguments): Promise<void> {
       mode: bnMode,
       manifest: args.manifest,
       gate: args.gate,
+      repair: args.repair,
       resume: args.resume,
       dataOptions: dataOptions(args),
     },
