@@ -36,6 +36,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>
   readonly model: ModelFile | null
   readonly partial: Partial | null
+  /** What a safetensors file says about itself. */
+  readonly metadata: ReadonlyMap<string, string>
   readonly close: () => Promise<void>
 }
 
@@ -48,7 +50,7 @@ export async function openCheckpoint(location: string): Promise<Checkpoint> {
   if (path.endsWith('.safetensors')) return openTensors(path)
   if (isIndex(path)) {
     const { tensors, close } = await openShards(path)
-    return { path, format: 'safetensors', tensors: plainTensors(tensors), model: null, partial: null, close }
+    return { ...NOTHING, path, format: 'safetensors', tensors: plainTensors(tensors), close }
   }
   const head = await headOf(path)
   if (isSafetensors(head)) return openTensors(path)
@@ -59,6 +61,9 @@ export async function openCheckpoint(location: string): Promise<Checkpoint> {
   }
   return head.bytes.subarray(0, 4).equals(ZIP) ? openArchive(path) : openModel(path)
 }
+
+/** What most checkpoints do not have. */
+const NOTHING = { model: null, partial: null, metadata: new Map<string, string>() }
 
 /** The first member of a zip archive. */
 const ZIP = Buffer.from('PK\x03\x04', 'latin1')
@@ -89,10 +94,7 @@ function isSafetensors({ bytes, fileLength }: Head): boolean {
 async function openArchive(path: string): Promise<Checkpoint> {
   const format = (await isNpz(path)) ? 'npz' : 'torch'
   const file = await (format === 'npz' ? openNpzTensors(path) : openTorchFile(path))
-  return {
-    ...{ path, format, tensors: plainTensors(file.tensors), model: null, partial: null },
-    close: () => file.close(),
-  }
+  return { ...NOTHING, path, format, tensors: plainTensors(file.tensors), close: () => file.close() }
 }
 
 async function isNpz(path: string): Promise<boolean> {
@@ -117,12 +119,9 @@ async function openModel(path: string): Promise<Checkpoint> {
   // Bound, so that it does not keep the graph in memory.
   const close = model.close.bind(undefined)
   const tensors = new Map(
-    modelWeights(model.model).map(({ name, tensor, fixed }) => [
-      name,
-      { dtype: tensor.dtype, dims: tensor.dims, tensor, fixed },
-    ]),
+    modelWeights(model.model).map(({ name, tensor, fixed }) => [name, plain(tensor, fixed)]),
   )
-  return { path, format: 'onnx', tensors, model, partial: null, close }
+  return { ...NOTHING, path, format: 'onnx', tensors, model, close }
 }
 
 async function openTensors(path: string): Promise<Checkpoint> {
@@ -130,14 +129,8 @@ async function openTensors(path: string): Promise<Checkpoint> {
   const close = () => file.close()
   try {
     if (!isPartial(file)) {
-      return {
-        path,
-        format: 'safetensors',
-        tensors: plainTensors(file.tensors),
-        model: null,
-        partial: null,
-        close,
-      }
+      const { metadata } = file
+      return { ...NOTHING, path, format: 'safetensors', tensors: plainTensors(file.tensors), metadata, close }
     }
     const partial = await readPartial(path, file)
     const tensors = new Map<string, CheckpointTensor>()
@@ -145,7 +138,7 @@ async function openTensors(path: string): Promise<Checkpoint> {
       tensors.set(name, { dtype, dims, tensor: null, fixed: null })
     }
     for (const [name, tensor] of partial.last) tensors.set(name, plain(tensor, 'not averaged'))
-    return { path, format: 'partial', tensors, model: null, partial, close }
+    return { ...NOTHING, path, format: 'partial', tensors, partial, close }
   } catch (error) {
     await close()
     throw error
@@ -157,6 +150,20 @@ export type { FileStamp }
 /** What tells that a checkpoint is not the one that was planned with: of one in several files, all of them. */
 export async function stampOf(path: string): Promise<FileStamp> {
   return stampFiles(isIndex(path) ? [path, ...(await readIndex(path)).files] : [path])
+}
+
+/** Throws when a file is not the one that was planned with. */
+export async function checkStamp({
+  path,
+  bytes,
+  modified,
+}: FileStamp & { readonly path: string }): Promise<void> {
+  const found = await stampOf(path)
+  if (found.bytes === bytes && found.modified === modified) return
+  throw new InputError(
+    `average: ${path} has changed since the average was planned (${bytes} bytes then, ${found.bytes} now)`,
+    { cure: 'run the command again when the file is complete' },
+  )
 }
 
 /** Throws when two checkpoints do not have the same tensors; names the first difference. */

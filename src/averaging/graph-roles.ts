@@ -3,7 +3,7 @@
 import type { Model } from '../ir/graph.ts'
 import { ONNX_DOMAIN } from '../ir/node.ts'
 import { usesOf, walkNodes } from '../ir/topology.ts'
-import { classifyWeights, findBatchNorms, withoutFunctions } from '../passes/index.ts'
+import { classifyWeights } from '../passes/index.ts'
 import { modelWeights } from './model-weights.ts'
 
 /** Places that a product reads as [in, out] matrices; PyTorch keeps such weights as [out, in]. */
@@ -24,11 +24,6 @@ export async function learnedPlaces(model: Model): Promise<Set<string>> {
   const learned = (await classifyWeights(model)).filter(({ role }) => role !== 'constant')
   const tensors = new Set(learned.map(({ tensor }) => tensor))
   return new Set(modelWeights(model).flatMap(({ name, tensor }) => (tensors.has(tensor) ? [name] : [])))
-}
-
-/** How many batch norms the graph has as such. */
-export function countBatchNorms(model: Model): number {
-  return findBatchNorms(withoutFunctions(model)).length
 }
 
 /**

@@ -1,7 +1,7 @@
 /** A whole fine-tuning run in a browser, from bytes to bytes: nothing is read or written anywhere else. */
 
 import { createHash } from 'node:crypto'
-import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
+import { countBatchNorms } from '../passes/index.ts'
 import type { Engine, Traffic } from '../runtime/engine.ts'
 import { openWebEngine, type WebEngineName, type WebOptions } from '../runtime/ort-web/index.ts'
 import { openModelBytes, patchModel, serializeModel, type ModelFile } from '../serde/index.ts'
@@ -171,7 +171,7 @@ async function recalibrated(
   { onEvent, signal }: RunContext,
 ): Promise<{ bytes: Uint8Array; calibration: Calibration | null }> {
   const { plan, engine, file, calibration: data } = session
-  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(withoutFunctions(file.model)).length === 0)
+  if (plan.settings.batchNorm === 'frozen' || countBatchNorms(file.model) === 0)
     return { bytes: stale, calibration: null }
   const averaged = await openModelBytes(stale)
   const { bnMode: mode } = plan.settings

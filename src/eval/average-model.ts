@@ -8,12 +8,11 @@ import {
   type AverageReport,
 } from '../averaging/index.ts'
 import type { BatchNormMode } from '../batchnorm/index.ts'
-import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
-import { loadModelFrom } from '../serde/index.ts'
 import { invariant, UsageError } from '../util/errors.ts'
 import { isUrl } from '../util/location.ts'
 import { deliveredFiles, writeManifest } from './average-manifest.ts'
+import { batchNormsOf } from './batch-norms-of.ts'
 import { checkGate } from './gate.ts'
 import type { ChosenSoup } from './average-soup.ts'
 import type { EvaluationReport } from './compare.ts'
@@ -90,7 +89,7 @@ export async function averageModel(
   const plan = await planAverage(checkpoints, average)
   checkKind(plan, options)
   const into = plan.template?.path ?? null
-  const batchNorms = partial || into === null ? 0 : await countBatchNorms(into)
+  const batchNorms = partial || into === null ? 0 : await batchNormsOf(into)
   if (gate && options.val === undefined) {
     throw new UsageError('--gate: there are no data to compare on', { cure: 'give labelled data with --val' })
   }
@@ -206,7 +205,7 @@ async function chooseMembers(
     )
   }
   const { chooseSoup } = await import('./average-soup.ts')
-  return chooseSoup(needed(engine), kind, { ...options, val }, countBatchNorms, context)
+  return chooseSoup(needed(engine), kind, { ...options, val }, batchNormsOf, context)
 }
 
 /** The options with the members that were chosen; a model receives the average as before. */
@@ -263,15 +262,6 @@ function checkKind(plan: AveragePlan, { out, partial, data, val }: AverageModelO
         cure: 'name the model that receives the average with --into',
       },
     )
-  }
-}
-
-async function countBatchNorms(path: string): Promise<number> {
-  const file = await loadModelFrom(path)
-  try {
-    return findBatchNorms(withoutFunctions(file.model)).length
-  } finally {
-    await file.close()
   }
 }
 

@@ -7,11 +7,10 @@ import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { drawModel, openSwag, type Swag } from '../averaging/index.ts'
 import { openDataset, padBatch, type Batch, type Dataset } from '../data/index.ts'
-import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
 import type { Engine } from '../runtime/engine.ts'
-import { loadModel } from '../serde/index.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { InterruptedError, UnsupportedError, UsageError } from '../util/errors.ts'
+import { batchNormsOf } from './batch-norms-of.ts'
 import { measuredData, planModel } from './compare.ts'
 import { bindInputs, fixedBatchSize } from './feeds.ts'
 import { evaluationSource } from './inference-form.ts'
@@ -73,7 +72,7 @@ export async function evaluateBayes(
     const { measured, batches } = measuredData(plan, dataset, options, context.signal)
     const [measure] = measured
     checkTask(measure!)
-    const batchNorms = await countBatchNorms(into)
+    const batchNorms = await batchNormsOf(into)
     const predictions = new Predictions(measure!)
     for (let draw = 0; draw <= draws; draw++) {
       // Draw 0 is the mean.
@@ -111,15 +110,6 @@ function checkTask({ task, kind, output }: MeasuredOutput): void {
   throw new UnsupportedError(
     `evaluate: output "${output}" is measured as ${task}: predictions are averaged of one class for each sample`,
   )
-}
-
-async function countBatchNorms(path: string): Promise<number> {
-  const file = await loadModel(path)
-  try {
-    return findBatchNorms(withoutFunctions(file.model)).length
-  } finally {
-    await file.close()
-  }
 }
 
 /** Draws a model, recalibrates it if it has batch norms, and removes it after use. */

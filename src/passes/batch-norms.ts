@@ -5,6 +5,7 @@ import { ONNX_DOMAIN, type Node } from '../ir/node.ts'
 import { walkGraphs } from '../ir/topology.ts'
 import type { Value } from '../ir/value.ts'
 import { variableValues } from './dependence.ts'
+import { withoutFunctions } from './inline-functions.ts'
 import { tensorOf } from './lift-constants.ts'
 import { sourceOf } from './sources.ts'
 
@@ -53,6 +54,11 @@ export function findBatchNorms(model: Model): BatchNormSite[] {
     }
   }
   return sites
+}
+
+/** How many batch normalizations a model has, those in local functions included. */
+export function countBatchNorms(model: Model): number {
+  return findBatchNorms(withoutFunctions(model)).length
 }
 
 export function isBatchNorm(node: Node): boolean {

@@ -1,6 +1,12 @@
 /** Model -> { model, modified }: what is done to an imported model before it is differentiated. */
 
-export { findBatchNorms, isBatchNorm, isTrainingForm, type BatchNormSite } from './batch-norms.ts'
+export {
+  countBatchNorms,
+  findBatchNorms,
+  isBatchNorm,
+  isTrainingForm,
+  type BatchNormSite,
+} from './batch-norms.ts'
 export { classifyWeights, type WeightInfo, type WeightPatterns } from './classify-weights.ts'
 export { cloneGraph, cloneModel, type ClonedModel } from './clone.ts'
 export { removeDeadNodes, removeDeadNodesOf } from './dead-nodes.ts'

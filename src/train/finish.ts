@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { calibrateFile, type Calibration } from '../eval/calibrate.ts'
-import { findBatchNorms, withoutFunctions } from '../passes/index.ts'
+import { countBatchNorms } from '../passes/index.ts'
 import { loadModel, writePatched } from '../serde/index.ts'
 import { InputError } from '../util/errors.ts'
 import { sha256File, writeFileAtomic } from '../util/files.ts'
@@ -141,7 +141,7 @@ async function writeAverage(
 ): Promise<Calibration | null> {
   const { plan, file, graph, training, engine, calibration } = session
   const weights: Weights = new Map([...training.parameters.unpack(mean.theta), ...mean.buffers])
-  if (plan.settings.batchNorm === 'frozen' || findBatchNorms(withoutFunctions(file.model)).length === 0) {
+  if (plan.settings.batchNorm === 'frozen' || countBatchNorms(file.model) === 0) {
     await writeModelWith(file, graph, weights, path, metadata)
     return null
   }

@@ -216,36 +216,20 @@ async function openData({
 
 /** Validation data are read as the training data are, all of them; files of their own go with targets of their own. */
 function validationOptions(
-  { seed = 0, inputs, targets, targetKind, ignoreIndex, maskValues, ...table }: DataOptions,
-  train: Dataset,
+  { split: _split, usual: _usual, holdOut: _holdOut, limit: _limit, targets, ...kept }: DataOptions,
+  { classes }: Dataset,
 ): DataOptions {
+  const { classes: _classes, classNames: _classNames, seed = 0, ...options } = kept
   return {
+    ...options,
     seed,
-    ...(inputs ? { inputs } : {}),
     ...(targets !== undefined && !isPath(targets) ? { targets } : {}),
-    ...(targetKind ? { targetKind } : {}),
-    ...(ignoreIndex === undefined ? {} : { ignoreIndex }),
-    ...(maskValues ? { maskValues } : {}),
-    ...tableOptions(table),
-    ...(train.classes ? { classNames: train.classes } : {}),
+    ...(classes ? { classNames: classes } : {}),
   }
 }
 
 function isPath(targets: NonNullable<DataOptions['targets']>): boolean {
   return typeof targets === 'string' && /[\\/.]/.test(targets)
-}
-
-/** Tables of validation have the columns of the training tables. */
-function tableOptions(options: DataOptions): DataOptions {
-  const { model, tokenizer, textColumns, labelColumns, inputColumns, maxLength } = options
-  return {
-    ...(model ? { model } : {}),
-    ...(tokenizer === undefined ? {} : { tokenizer }),
-    ...(textColumns ? { textColumns } : {}),
-    ...(labelColumns ? { labelColumns } : {}),
-    ...(inputColumns ? { inputColumns } : {}),
-    ...(maxLength === undefined ? {} : { maxLength }),
-  }
 }
 
 function augment(spec: Transforms, options: PlanOptions): Transforms {

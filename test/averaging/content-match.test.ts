@@ -15,7 +15,8 @@ function checkpoint(tensors: Record<string, Tensor>, path = 'a'): Checkpoint {
     ([name, tensor]) => [name, { dtype: tensor.dtype, dims: tensor.dims, tensor, fixed: null }] as const,
   )
   const close = () => Promise.resolve()
-  return { path, format: 'safetensors', tensors: new Map(entries), model: null, partial: null, close }
+  const nothing = { model: null, partial: null, metadata: new Map<string, string>() }
+  return { ...nothing, path, format: 'safetensors', tensors: new Map(entries), close }
 }
 
 async function* listed(...checkpoints: Checkpoint[]): AsyncGenerator<Checkpoint, void> {
