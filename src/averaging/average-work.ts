@@ -4,6 +4,7 @@ import { InputError, InterruptedError, UsageError } from '../util/errors.ts'
 import { writePatched, writeSafetensors, type LateMetadata, type SafetensorsContent } from '../serde/index.ts'
 import type { WrittenFile } from '../util/files.ts'
 import { byteLengthOf } from '../tensor/dtype.ts'
+import { sizeOf } from '../tensor/shape.ts'
 import type { ByteSource } from '../tensor/source.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { checkStamp, openCheckpoint, type Checkpoint } from './checkpoint.ts'
@@ -30,6 +31,8 @@ export interface AverageProgress {
 }
 
 export interface RunOptions {
+  /** Take SHA-256 of what is written; default: of up to CHECKED bytes, as it costs a fifth of the time. */
+  readonly checksum?: boolean
   /** Keep what is finished when the work is interrupted, and go on from there. Not for partial averages. */
   readonly resume?: boolean
   /** Threads that read and add; default: one for each core, at most eight, none for small files. */
@@ -42,6 +45,15 @@ export interface RunOptions {
 
 /** A checkpoint without its graph, which hundreds of members would keep in memory. */
 export type OpenMember = Omit<Checkpoint, 'model'>
+
+/** Outputs of up to so many bytes have a checksum unless it is asked for. */
+const CHECKED = 1 << 28
+
+/** Bytes of the tensors that are averaged. */
+export function elementBytes({ tensors }: AveragePlan): number {
+  const averaged = tensors.filter(({ policy }) => policy === 'average')
+  return averaged.reduce((sum, { dtype, dims }) => sum + byteLengthOf(dtype, sizeOf(dims)), 0)
+}
 
 /** One run of a plan. */
 export class Work {
@@ -60,6 +72,11 @@ export class Work {
     this.#summer = summer
     this.#options = options
     this.#digests = new MemberDigests(plan.files, checkpoints)
+  }
+
+  get #checksum(): boolean {
+    const { checksum = elementBytes(this.#plan) <= CHECKED } = this.#options
+    return checksum
   }
 
   records(): Promise<MemberRecord[]> {
@@ -82,7 +99,10 @@ export class Work {
       }
       const external = [...target.tensors.values()].some(({ tensor }) => isExternal(tensor, template!.path))
       return await this.#resumable(external ? `${out}.data` : out, journal =>
-        writePatched(target.model!, out, replacements, this.#metadata(), { checksum: true, journal }),
+        writePatched(target.model!, out, replacements, this.#metadata(), {
+          checksum: this.#checksum,
+          journal,
+        }),
       )
     } finally {
       await transposer.close()
@@ -102,7 +122,7 @@ export class Work {
     const metadata = new Map([...this.#givenMetadata(), ...averageMetadata(this.#plan, members)])
     const check = () => this.records()
     return this.#resumable(out, async journal => [
-      await writeSafetensors(out, entries, metadata, { checksum: true, check, journal }),
+      await writeSafetensors(out, entries, metadata, { checksum: this.#checksum, check, journal }),
     ])
   }
 

@@ -2,9 +2,8 @@
 
 import { InputError, UsageError } from '../util/errors.ts'
 import type { WrittenFile } from '../util/files.ts'
-import { byteLengthOf } from '../tensor/dtype.ts'
 import { sizeOf } from '../tensor/shape.ts'
-import { Work, type OpenMember, type RunOptions } from './average-work.ts'
+import { elementBytes, Work, type OpenMember, type RunOptions } from './average-work.ts'
 import { checkStamp, openCheckpoint } from './checkpoint.ts'
 import type { MemberRecord } from './members.ts'
 import { planAverage, type AveragePlan } from './plan.ts'
@@ -39,7 +38,11 @@ export async function runAverage(
       const { model: _model, ...member } = await openCheckpoint(file.path)
       checkpoints.push(member)
     }
-    summer = new Summer({ ...options, bytes: bytesToRead(plan), nonfinite: plan.nonfinite })
+    summer = new Summer({
+      ...options,
+      bytes: plan.files.length * elementBytes(plan),
+      nonfinite: plan.nonfinite,
+    })
     const work = new Work(plan, checkpoints, summer, options)
     const partial = options.as === 'partial'
     if (options.resume && (partial || plan.recipe.kind === 'swag')) {
@@ -74,11 +77,6 @@ export async function runAverage(
     await summer?.close()
     for (const checkpoint of checkpoints) await checkpoint.close()
   }
-}
-
-function bytesToRead({ files, tensors }: AveragePlan): number {
-  const averaged = tensors.filter(({ policy }) => policy === 'average')
-  return files.length * averaged.reduce((sum, { dtype, dims }) => sum + byteLengthOf(dtype, sizeOf(dims)), 0)
 }
 
 /** Merges partial averages into one: byte for byte the partial average of all their members. */

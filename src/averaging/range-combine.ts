@@ -52,7 +52,7 @@ export interface CombineRequest {
   readonly places: readonly Place[]
   readonly rule: Rule
   readonly nonfinite: 'refuse' | 'allow'
-  readonly out: ArrayBuffer
+  readonly out: SharedArrayBuffer
 }
 
 /** Elements that are worked on at a time. */

@@ -18,11 +18,11 @@ export interface OrderRequest {
   readonly trim: number
   readonly nonfinite: 'refuse' | 'allow'
   /** Receives the means. */
-  readonly out: ArrayBuffer
+  readonly out: SharedArrayBuffer
 }
 
 export interface OutResult {
-  readonly out: ArrayBuffer
+  readonly out: SharedArrayBuffer
   /** An element that has no place in the result; `index` is that in the range. */
   readonly refused: Unsummable | null
 }

@@ -23,9 +23,9 @@ export type Finish =
       readonly total: number
       /** Whether means may lie beyond all members, where the dtype may have no number. */
       readonly beyond: boolean
-      readonly out: ArrayBuffer
+      readonly out: SharedArrayBuffer
     }
-  | { readonly kind: 'pairs'; readonly out: ArrayBuffer }
+  | { readonly kind: 'pairs'; readonly out: SharedArrayBuffer }
   | { readonly kind: 'tail' }
 
 /** A range, all in one request; or one block, in several requests with some of the members each. */
@@ -44,7 +44,7 @@ export interface RangeRequest {
 
 export interface RangeResult {
   /** The buffer that was sent, with means or pairs. */
-  readonly out: ArrayBuffer | null
+  readonly out: SharedArrayBuffer | null
   /** XXH64 of the pieces of the first summand of elements in the request, of the second one, and so on. */
   readonly hashes: BigUint64Array
   readonly tail: Tail

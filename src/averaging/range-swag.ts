@@ -18,7 +18,7 @@ export interface SwagRequest {
   readonly places: readonly Place[]
   readonly rank: number
   /** Receives 2 + rank float32 numbers for each element. */
-  readonly out: ArrayBuffer
+  readonly out: SharedArrayBuffer
 }
 
 export class RangeSwag {

@@ -20,7 +20,7 @@ export type Hashed = (hashes: BigUint64Array) => void
 const PAIR_BYTES = 16
 
 interface Made {
-  readonly out: ArrayBuffer | null
+  readonly out: SharedArrayBuffer | null
   readonly hashes?: BigUint64Array
 }
 
@@ -43,7 +43,7 @@ abstract class RangeSource implements ByteSource {
   }
 
   /** Makes `count` elements from `start` on; `whole`: as a part of all of them in order. */
-  protected abstract make(start: number, count: number, out: ArrayBuffer, whole: boolean): Promise<Made>
+  protected abstract make(start: number, count: number, out: SharedArrayBuffer, whole: boolean): Promise<Made>
 
   /** Told of the results of `pieces`, in order. */
   protected made(_made: Made): void {
@@ -72,14 +72,13 @@ abstract class RangeSource implements ByteSource {
   /** The ranges from element `first` to `end`, in order; a result is valid until the next one is asked for. */
   async *#ranges(first: number, end: number, whole: boolean) {
     const bytes = Math.min(this.#range, end - first) * this.#width
-    const free: ArrayBuffer[] = []
     const make = async (start: number, count: number) => {
-      const out = free.pop() ?? new ArrayBuffer(bytes)
+      const out = this.summer.take(bytes)
       return { start, count, made: await this.make(start, count, out, whole) }
     }
     for await (const range of rangesInOrder(first, end, this.#range, this.summer.ahead, make)) {
       yield range
-      free.push(range.made.out!)
+      this.summer.give(range.made.out!)
     }
   }
 
@@ -102,7 +101,7 @@ export class MeanSource extends RangeSource {
     this.#hashed = hashed
   }
 
-  protected make(start: number, count: number, out: ArrayBuffer, whole: boolean): Promise<Made> {
+  protected make(start: number, count: number, out: SharedArrayBuffer, whole: boolean): Promise<Made> {
     const finish = { kind: 'mean', total: this.#total, beyond: this.#beyond, out } as const
     return this.summer.sum(this.tensor, start, count, { finish, hash: whole && this.#hashed !== undefined })
   }
@@ -118,7 +117,7 @@ export class SumSource extends RangeSource {
     super('sums', tensor, summer, PAIR_BYTES, summer.rangeOf(tensor))
   }
 
-  protected make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+  protected make(start: number, count: number, out: SharedArrayBuffer): Promise<Made> {
     return this.summer.sum(this.tensor, start, count, { finish: { kind: 'pairs', out } })
   }
 }
@@ -132,7 +131,7 @@ export class OrderSource extends RangeSource {
     this.#trim = trim
   }
 
-  protected make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+  protected make(start: number, count: number, out: SharedArrayBuffer): Promise<Made> {
     return this.summer.order(this.tensor, start, count, this.#trim, out)
   }
 }
@@ -150,7 +149,7 @@ export class CombinedSource extends RangeSource {
     this.#number = number
   }
 
-  protected async make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+  protected async make(start: number, count: number, out: SharedArrayBuffer): Promise<Made> {
     this.#rule ??= ruleOf(this.#method, this.tensor, this.#number, this.summer)
     return this.summer.combine(this.tensor, start, count, await this.#rule, out)
   }
@@ -167,7 +166,7 @@ export class SwagSource extends RangeSource {
     this.#rank = rank
   }
 
-  protected make(start: number, count: number, out: ArrayBuffer): Promise<Made> {
+  protected make(start: number, count: number, out: SharedArrayBuffer): Promise<Made> {
     return this.summer.swag(this.tensor, start, count, this.#rank, out)
   }
 }

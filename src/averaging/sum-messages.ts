@@ -41,9 +41,8 @@ export function sumHandlers(): Handlers<SumRequests> {
   }
 }
 
-/** The buffers of an answer that are handed over. */
+/** The buffers of an answer that are handed over; means and sums are in memory that both sides have. */
 export function buffersOf(result: SumRequests[keyof SumRequests]['result']): ArrayBuffer[] {
-  if (!('out' in result)) return result.map(({ buffer }) => buffer as ArrayBuffer)
-  const hashes = 'hashes' in result ? [result.hashes.buffer as ArrayBuffer] : []
-  return result.out ? [result.out, ...hashes] : hashes
+  if ('hashes' in result) return [result.hashes.buffer as ArrayBuffer]
+  return 'out' in result ? [] : result.map(({ buffer }) => buffer as ArrayBuffer)
 }

@@ -45,6 +45,7 @@ export class Summer {
   readonly #lanes: readonly Lane[]
   readonly #threads: readonly Thread<SumRequests>[]
   readonly #nonfinite: 'refuse' | 'allow'
+  readonly #free = new Map<number, SharedArrayBuffer[]>()
 
   constructor({ threads, bytes = 0, nonfinite = 'refuse' }: SummerOptions = {}) {
     const usual = bytes < WORTH_THREADS ? 0 : Math.min(MOST_THREADS, availableParallelism())
@@ -55,6 +56,17 @@ export class Summer {
     const channels = this.#threads.length > 0 ? this.#threads : [inOrder(sumHandlers())]
     this.#lanes = channels.map(channel => ({ channel, load: 0, parts: Promise.resolve() }))
     this.#nonfinite = nonfinite
+  }
+
+  /** Memory for results, used again: garbage of this size is collected too late. */
+  take(bytes: number): SharedArrayBuffer {
+    return this.#free.get(bytes)?.pop() ?? new SharedArrayBuffer(bytes)
+  }
+
+  give(buffer: SharedArrayBuffer): void {
+    const free = this.#free.get(buffer.byteLength)
+    if (free) free.push(buffer)
+    else this.#free.set(buffer.byteLength, [buffer])
   }
 
   /** Ranges that keep all threads busy. */
@@ -85,11 +97,7 @@ export class Summer {
         const ranges = await Promise.all(members.map(one => rangeSummand(one, dtype, start, count)))
         const isLast = s + group >= summands.length
         const request = { dtype, count, hash, nonfinite: this.#nonfinite, summands: ranges, first: s === 0 }
-        last = await lane.channel.request(
-          'sum',
-          { ...request, finish: isLast ? finish : null },
-          isLast && 'out' in finish ? [finish.out] : [],
-        )
+        last = await lane.channel.request('sum', { ...request, finish: isLast ? finish : null })
         hashes.push(last.hashes)
       }
       invariant(last, `tensor "${tensor.name}" has no summands`)
@@ -111,13 +119,13 @@ export class Summer {
     start: number,
     count: number,
     trim: number,
-    out: ArrayBuffer,
+    out: SharedArrayBuffer,
   ): Promise<OutResult> {
     const { dtype } = tensor
     const places = await this.#places(tensor, start, count)
     const lane = this.#lane()
     const request = { dtype, count, places, trim, nonfinite: this.#nonfinite, out }
-    const result = await this.#counted(lane, () => lane.channel.request('order', request, [out]))
+    const result = await this.#counted(lane, () => lane.channel.request('order', request))
     if (result.refused) throw refusal(tensor, start, result.refused)
     return result
   }
@@ -139,13 +147,13 @@ export class Summer {
     start: number,
     count: number,
     rule: Rule,
-    out: ArrayBuffer,
+    out: SharedArrayBuffer,
   ): Promise<OutResult> {
     const { dtype } = tensor
     const places = await this.#places(tensor, start, count)
     const lane = this.#lane()
     const request = { dtype, count, start, places, rule, nonfinite: this.#nonfinite, out }
-    const result = await this.#counted(lane, () => lane.channel.request('combine', request, [out]))
+    const result = await this.#counted(lane, () => lane.channel.request('combine', request))
     if (result.refused) throw refusal(tensor, start, result.refused)
     return result
   }
@@ -156,13 +164,13 @@ export class Summer {
     start: number,
     count: number,
     rank: number,
-    out: ArrayBuffer,
+    out: SharedArrayBuffer,
   ): Promise<OutResult> {
     const { dtype } = tensor
     const places = await this.#places(tensor, start, count)
     const lane = this.#lane()
     const request = { dtype, count, places, rank, out }
-    const result = await this.#counted(lane, () => lane.channel.request('swag', request, [out]))
+    const result = await this.#counted(lane, () => lane.channel.request('swag', request))
     if (result.refused) throw refusal(tensor, start, result.refused)
     return result
   }

@@ -40,6 +40,8 @@ export interface AverageModelOptions {
   readonly resume?: boolean
   /** Keep what is there if the average is worse on `val` than the best member. */
   readonly gate?: boolean
+  /** Take SHA-256 of the output; default: of up to 256 MiB. */
+  readonly checksum?: boolean
   /** Write the record of the average beside it; default: yes. */
   readonly manifest?: boolean
   readonly mode: BatchNormMode
@@ -157,6 +159,7 @@ async function make(
     ...(context.signal ? { signal: context.signal } : {}),
     ...(threads === undefined ? {} : { threads }),
     ...(options.resume ? { resume: true } : {}),
+    ...(options.checksum === undefined ? {} : { checksum: options.checksum }),
   })
   if (mend) {
     const { repairAverage } = await import('./average-repair.ts')

@@ -70,7 +70,7 @@ function meanByRanges(
       const place = { bytes: bytes.slice(start * width, (start + count) * width) }
       return { kind: 'elements' as const, weight: weights[m]!, place }
     })
-    const finish = { kind: 'mean' as const, total, beyond: false, out: new ArrayBuffer(count * width) }
+    const finish = { kind: 'mean' as const, total, beyond: false, out: new SharedArrayBuffer(count * width) }
     const request = { dtype, count, hash: false, nonfinite: 'refuse' as const }
     const worker = workers[k % workers.length]!
     const parts = [summands.slice(0, cut), summands.slice(cut)].filter(part => part.length > 0)

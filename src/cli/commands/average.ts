@@ -38,6 +38,7 @@ interface AverageArguments
   readonly gate: boolean
   readonly repair: boolean
   readonly resume: boolean
+  readonly checksum?: boolean
 }
 
 export const command = 'average <checkpoints..>'
@@ -113,6 +114,11 @@ export function builder(yargs: Argv): Argv {
         type: 'string',
         group: 'Data:',
         describe: 'labelled data on which members and average are compared afterwards',
+      },
+      checksum: {
+        type: 'boolean',
+        group: 'Output:',
+        describe: 'SHA-256 of the output in the manifest (default: of up to 256 MiB, as it takes time)',
       },
       resume: {
         type: 'boolean',
@@ -199,7 +205,7 @@ export async function handler(args: AverageArguments): Promise<void> {
       dataOptions: dataOptions(args),
     },
     ...engineOptions(args),
-    ...given({ data, val, soup }),
+    ...given({ data, val, soup, checksum: args.checksum }),
   }
   await runCommand(args, async ({ terminal, signal }) => {
     if (args.dryRun) {
