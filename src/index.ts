@@ -45,15 +45,23 @@ export type {
 
 // Averages.
 export {
+  drawModel,
   fingerprintOf,
+  listCheckpoints,
   mergePartials,
+  openSwag,
   planAverage,
   runAverage,
   RunningAverage,
   type AverageOptions,
   type AveragePlan,
   type AverageReport,
+  type DrawOptions,
+  type Method,
+  type RunOptions,
+  type Swag,
 } from './averaging/index.ts'
+export { evaluateBayes, type BayesOptions, type BayesReport } from './eval/bayes.ts'
 
 // Batch normalization.
 export {
