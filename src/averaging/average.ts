@@ -4,7 +4,7 @@ import { InputError, UsageError } from '../util/errors.ts'
 import type { WrittenFile } from '../util/files.ts'
 import { sizeOf } from '../tensor/shape.ts'
 import { elementBytes, Work, type OpenMember, type RunOptions } from './average-work.ts'
-import { checkStamp, openCheckpoint } from './checkpoint.ts'
+import { checkStamp, openCheckpoint, renameTensors } from './checkpoint.ts'
 import type { MemberRecord } from './members.ts'
 import { planAverage, type AveragePlan } from './plan.ts'
 import { Summer } from './summer.ts'
@@ -36,7 +36,7 @@ export async function runAverage(
     for (const file of plan.files) {
       await checkStamp(file)
       const { model: _model, ...member } = await openCheckpoint(file.path)
-      checkpoints.push(member)
+      checkpoints.push(renameTensors(member, file.renames))
     }
     summer = new Summer({
       ...options,

@@ -147,6 +147,17 @@ async function openTensors(path: string): Promise<Checkpoint> {
 
 export type { FileStamp }
 
+/** A checkpoint whose tensors have other names; those that are not named keep theirs. */
+export function renameTensors<Kind extends Pick<Checkpoint, 'tensors'>>(
+  checkpoint: Kind,
+  renames: readonly (readonly [own: string, name: string])[] | undefined,
+): Kind {
+  if (!renames || renames.length === 0) return checkpoint
+  const names = new Map(renames)
+  const tensors = new Map([...checkpoint.tensors].map(([own, tensor]) => [names.get(own) ?? own, tensor]))
+  return { ...checkpoint, tensors }
+}
+
 /** What tells that a checkpoint is not the one that was planned with: of one in several files, all of them. */
 export async function stampOf(path: string): Promise<FileStamp> {
   return stampFiles(isIndex(path) ? [path, ...(await readIndex(path)).files] : [path])

@@ -36,7 +36,16 @@ export function isCounter(name: string): boolean {
 }
 
 export async function describeModel(model: Model): Promise<Fact[]> {
-  return new Describer(model).describe()
+  return new Describer(model, 'names').describe()
+}
+
+/** A model's facts with its weights numbered in the order of their use, whatever their names. */
+export async function describeStructure(
+  model: Model,
+): Promise<{ readonly facts: readonly Fact[]; readonly weights: readonly string[] }> {
+  const describer = new Describer(model, 'structure')
+  const facts = await describer.describe()
+  return { facts, weights: describer.used }
 }
 
 class Describer {
@@ -45,10 +54,14 @@ class Describer {
   readonly #weights: ReadonlyMap<Tensor, ModelWeight>
   /** Inputs and weights by name, values in between by number. */
   readonly #names = new Map<Value, string>()
+  readonly #match: 'names' | 'structure'
+  /** Names of weights in the order of their use. */
+  readonly used: string[] = []
   #count = 0
 
-  constructor(model: Model) {
+  constructor(model: Model, match: 'names' | 'structure') {
     this.#model = model
+    this.#match = match
     this.#weights = new Map(modelWeights(model).map(weight => [weight.tensor, weight]))
   }
 
@@ -85,6 +98,7 @@ class Describer {
     for (const [i, node] of graph.nodes.entries()) {
       await this.#node(node, `${main ? '' : `${place}, `}node ${i}, ${node.label}`)
     }
+    for (const value of graph.outputs) await this.#use(value, place)
     const outputs = graph.outputs.map(value => {
       const outer = main ? `"${value.name}"${typeText(value)} = ` : ''
       return outer + this.#nameOf(value)
@@ -93,14 +107,28 @@ class Describer {
   }
 
   async #initializer(value: Value, place: string): Promise<void> {
-    if (!value.tensor) return
-    const name = this.#weights.get(value.tensor)?.name ?? value.name
+    if (!value.tensor || this.#match === 'structure') return
+    const name = this.#nameOfWeight(value.tensor, value)
     this.#names.set(value, `"${name}"`)
     this.#add(place, `initializer "${name}"`, await this.#tensor(value.tensor))
   }
 
+  #nameOfWeight(tensor: Tensor, { name }: Value): string {
+    return this.#weights.get(tensor)?.name ?? name
+  }
+
+  /** Numbers an initializer when it is first used, where names do not count. */
+  async #use(value: Value | null, place: string): Promise<void> {
+    if (!value?.tensor || this.#names.has(value)) return
+    const name = `weight ${this.used.length}`
+    this.used.push(this.#nameOfWeight(value.tensor, value))
+    this.#names.set(value, name)
+    this.#add(place, name, await this.#tensor(value.tensor))
+  }
+
   async #node(node: Node, place: string): Promise<void> {
     this.#add(place, 'operator', node.domain ? `${node.domain}.${node.opType}` : node.opType)
+    for (const value of node.inputs) await this.#use(value, place)
     this.#add(place, 'inputs', node.inputs.map(value => (value ? this.#nameOf(value) : '-')).join(', '))
     const attributes = [...node.attributes].sort(([a], [b]) => (a < b ? -1 : 1))
     this.#add(place, 'attributes', attributes.map(([name]) => name).join(', '))
@@ -111,6 +139,10 @@ class Describer {
         await this.#graph(body, `${place}, ${name}${bodies.length > 1 ? ` ${i}` : ''}`, false)
       }
       if (bodies.length === 0) this.#add(place, `attribute ${name}`, await this.#attribute(attribute))
+    }
+    for (const [, attribute] of attributes) {
+      const weight = attribute.kind === 'tensor' ? this.#weights.get(attribute.value) : undefined
+      if (weight) this.used.push(weight.name)
     }
     for (const output of node.outputs) if (output) this.#names.set(output, this.#number())
     this.#add(place, 'outputs', node.outputs.map(value => (value ? this.#nameOf(value) : '-')).join(', '))

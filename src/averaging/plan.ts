@@ -9,6 +9,7 @@ import { formatShape, type Shape } from '../tensor/shape.ts'
 import {
   matchTensors,
   openCheckpoint,
+  renameTensors,
   stampOf,
   type Checkpoint,
   type CheckpointFormat,
@@ -17,7 +18,7 @@ import {
 } from './checkpoint.ts'
 import { lastFile, lookAt, refuseDuplicates, tensorSamples, type Seen } from './duplicates.ts'
 import { fingerprintOf } from './fingerprint.ts'
-import { describeModel, isCounter } from './graph-description.ts'
+import { describeModel, describeStructure, isCounter } from './graph-description.ts'
 import { matchGraphs, type DescribedFile } from './match.ts'
 import { ordinalOf, totalWeight, type PlannedMember } from './members.ts'
 import { ignoredTensors, type PlaceChoices } from './place-choices.ts'
@@ -39,6 +40,8 @@ export interface AverageOptions extends PlaceChoices {
   readonly into?: string
   /** Tensors that are not floats: `equal` refuses different ones (counters excepted), `last` takes the last member's. */
   readonly integers?: 'equal' | 'last'
+  /** Whether weights of ONNX models are those of the same names, or those at the same places of the graph. */
+  readonly match?: 'names' | 'structure'
   /** NaN, and infinities that not all members have at one place: refused, or taken into the result. */
   readonly nonfinite?: 'refuse' | 'allow'
 }
@@ -50,6 +53,8 @@ export interface PlannedFile extends FileStamp {
   /** Factor of each element in a sum; 1 for a partial, whose sums hold the weights already. */
   readonly weight: number
   readonly members: readonly PlannedMember[]
+  /** Names of its tensors, and those that they have in the first file, where they are others. */
+  readonly renames?: readonly (readonly [own: string, name: string])[]
 }
 
 export type TensorPolicy =
@@ -109,17 +114,20 @@ export async function planAverage(
   const first = await openCheckpoint(firstPath)
   try {
     const seen: Seen[] = []
-    let described: DescribedFile | null = null
+    let described: Described | null = null
     for (const [i, { path, role, weight }] of chosen.files.entries()) {
-      const checkpoint = i === 0 ? first : await openCheckpoint(path)
+      const opened = i === 0 ? first : await openCheckpoint(path)
       try {
-        const description = await describe(checkpoint)
+        const description = await describe(opened, options.match)
         if (described && description) matchGraphs(described, description)
+        const renames = described && description ? renamesOf(described, description) : []
+        const checkpoint = renameTensors(opened, renames)
         if (i > 0) matchTensors(first, checkpoint)
         described ??= description
-        seen.push(await look(checkpoint, role, weight, description))
+        const found = await look(checkpoint, role, weight, description)
+        seen.push(renames.length === 0 ? found : { ...found, file: { ...found.file, renames } })
       } finally {
-        if (i > 0) await checkpoint.close()
+        if (i > 0) await opened.close()
       }
     }
     const members = seen.filter(({ file }) => file.role === 'member')
@@ -192,10 +200,30 @@ function titleOf({ kind }: Method, members: readonly PlannedMember[]): string {
   return weighted ? 'weighted mean' : METHODS[kind].title
 }
 
-async function describe({ path, model }: Checkpoint): Promise<DescribedFile | null> {
+interface Described extends DescribedFile {
+  /** Names of weights in the order of their use, where that is what tells them apart. */
+  readonly weights: readonly string[]
+}
+
+/** For each weight of a file that is named otherwise the name of the one at its place in another file. */
+function renamesOf({ weights: names }: Described, { weights }: Described): [string, string][] {
+  const pairs = weights.map((own, i): [string, string] => [own, names[i]!])
+  return pairs.filter(([own, name]) => own !== name)
+}
+
+async function describe(
+  { path, model, format }: Checkpoint,
+  match: AverageOptions['match'],
+): Promise<Described | null> {
+  if (!model && match === 'structure') {
+    throw new UsageError(
+      `average: ${path} is ${format}, which has no graph: expected ONNX models where they match by structure`,
+    )
+  }
   if (!model) return null
   refuseQuantized(model.model)
-  return { path, facts: await describeModel(model.model) }
+  if (match === 'structure') return { path, ...(await describeStructure(model.model)) }
+  return { path, facts: await describeModel(model.model), weights: [] }
 }
 
 async function look(
@@ -268,9 +296,9 @@ async function assemble(
   try {
     if (!template.model)
       throw new UsageError(`average: ${templatePath} should be an ONNX model to receive the average`)
-    const found = fingerprintOf(await describeModel(template.model.model))
+    const found = fingerprintOf((await describe(template, options.match))!.facts)
     if (fingerprint !== null && found !== fingerprint)
-      await refuseTemplate(first, template, found, fingerprint)
+      await refuseTemplate(first, template, found, fingerprint, options.match)
     // Looking for tied tensors means reading all files once more: only where some name has no place.
     const isStranger = ({ name }: PlannedTensor) => !isCounter(name) && !template.tensors.has(name)
     const ties = tensors.some(isStranger) ? await tensorSamples(files) : new Map<string, string>()
@@ -344,8 +372,9 @@ async function refuseTemplate(
   template: Checkpoint,
   found: string,
   expected: string,
+  match: AverageOptions['match'],
 ): Promise<never> {
-  const [a, b] = [await describe(first), await describe(template)]
+  const [a, b] = [await describe(first, match), await describe(template, match)]
   if (a && b) matchGraphs(a, b)
   throw new InputError(
     `average: ${template.path} is not the graph that the members were trained with: expected fingerprint ${expected}, found ${found}`,

@@ -28,6 +28,7 @@ interface AverageArguments
   readonly map?: readonly string[]
   readonly ignore?: readonly string[]
   readonly integers: 'equal' | 'last'
+  readonly match: 'names' | 'structure'
   readonly allowNonfinite: boolean
   readonly partial: boolean
   readonly data?: string
@@ -79,6 +80,13 @@ export function builder(yargs: Argv): Argv {
         group: 'Average:',
         describe:
           'leave out tensors of matching names (* and ? stand for text), which the model has no place for',
+      },
+      match: {
+        choices: ['names', 'structure'] as const,
+        default: 'names' as const,
+        group: 'Average:',
+        describe:
+          'ONNX weights belong together by their names, or by their places in graphs that are the same',
       },
       integers: {
         choices: ['equal', 'last'] as const,
@@ -181,7 +189,7 @@ export async function handler(args: AverageArguments): Promise<void> {
   const checkpoints = await listCheckpoints(args.checkpoints, () => text(process.stdin))
   const asked = askedEngine(args, CPU)
   const average = given({
-    ...{ into, integers, ignore: args.ignore, map: args.map?.map(parseMapping) },
+    ...{ into, integers, match: args.match, ignore: args.ignore, map: args.map?.map(parseMapping) },
     ...methodOptions(args, checkpoints.length),
     nonfinite: allowNonfinite ? ('allow' as const) : undefined,
   })
