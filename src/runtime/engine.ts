@@ -26,6 +26,10 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'all'
   /** Plans the memory of a run in one block (default); off, blocks are taken and given back node by node. */
   readonly memoryPattern?: boolean
+  /** Whether threads of an operator wait for their next work awake (default), which takes a core from others. */
+  readonly spinning?: boolean
+  /** Whether the runtime prints the errors of runs by itself too (default), beside the ones that are thrown. */
+  readonly printing?: boolean
   /** Writes a Chrome trace with this file prefix when the session is closed. */
   readonly profile?: string
 }
@@ -40,13 +44,25 @@ export type Precision = 'float32' | 'tf32' | 'float16'
 /** Where a model comes from: bytes, or a path (needed when it has external data). */
 export type ModelSource = Uint8Array | string
 
+/** Gets buffers back that were lent. */
+export interface Lender {
+  give(buffer: ArrayBuffer): void
+}
+
 /** A model ready for inference. Calls queue up; the process stays responsive. */
 export interface Runner {
   readonly inputs: readonly Port[]
   readonly outputs: readonly Port[]
-  /** Runs the model; asks for all outputs unless some are named. */
-  run(feeds: Feeds, outputs?: readonly string[]): Promise<Map<string, Tensor>>
+  /**
+   * Runs the model; asks for all outputs unless some are named. `lender`: the feeds' memory is lent instead of copied: the
+   * buffers are of no use until the lender gets them back, and are lost where the run's thread ends.
+   */
+  run(feeds: Feeds, outputs?: readonly string[], lender?: Lender): Promise<Map<string, Tensor>>
   close(): Promise<void>
+  /** Whether it can still run; false after what it runs in has ended. Absent where that cannot happen. */
+  readonly alive?: boolean
+  /** Ends what it runs in between two runs, as a crash would: a test of those who must live with one. */
+  crash?(): Promise<void>
 }
 
 /** The metrics of one training step: scalars by output name. */

@@ -7,5 +7,6 @@ export const NOT_TRIED = 'NOT TRIED: '
 
 /** Registers, in the place of tests that cannot run here, one that says so. */
 export function notTried(test: TestFunction, what: string): void {
-  test(`${NOT_TRIED}${what}`, () => console.log(`${NOT_TRIED}${what}`))
+  // On a line of its own: uvu has printed dots for the tests before.
+  test(`${NOT_TRIED}${what}`, () => console.log(`\n${NOT_TRIED}${what}`))
 }

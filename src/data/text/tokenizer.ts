@@ -139,7 +139,7 @@ export function truncated([first, second]: readonly [number, number], most: numb
   return first <= second ? [shorter, Math.min(longer, high)] : [Math.min(longer, high), shorter]
 }
 
-interface TokenizerJson {
+export interface TokenizerJson {
   readonly padding?: { readonly pad_id?: number } | null
   readonly pre_tokenizer?: (Step & { readonly pretokenizers?: readonly Step[] }) | null
   readonly post_processor?: (Step & { readonly processors?: readonly Step[] }) | null
@@ -149,7 +149,7 @@ interface Step {
   readonly type?: string
 }
 
-interface TokenizerConfig {
+export interface TokenizerConfig {
   readonly pad_token?: string | { readonly content: string } | null
   readonly model_max_length?: number
 }
@@ -164,11 +164,20 @@ export async function openTokenizer(path: string): Promise<TextEncoder> {
   const json = (await readJson(file)) as TokenizerJson
   const beside = join(dirname(file), 'tokenizer_config.json')
   const config = (await stat(beside).catch(() => null)) ? ((await readJson(beside)) as TokenizerConfig) : {}
+  return makeTokenizer(file, json, config)
+}
+
+/** A tokenizer from the contents of its files; `path` names it in messages. */
+export async function makeTokenizer(
+  path: string,
+  json: TokenizerJson,
+  config: TokenizerConfig,
+): Promise<TextEncoder> {
   const library = (await import('@huggingface/tokenizers')) as unknown as { Tokenizer: TokenizerConstructor }
   try {
-    return new TextEncoder(file, new library.Tokenizer(json, config), json, config)
+    return new TextEncoder(path, new library.Tokenizer(json, config), json, config)
   } catch (error) {
-    throw new InputError(`tokenizer ${file}: ${messageOf(error)}`, { cause: error })
+    throw new InputError(`tokenizer ${path}: ${messageOf(error)}`, { cause: error })
   }
 }
 

@@ -4,7 +4,7 @@ import { ONNX_DOMAIN } from '../../ir/node.ts'
 import { EXPANSIONS } from '../../ops/expansions/index.ts'
 import { replaceNodes, type NodeForm } from '../../passes/index.ts'
 import { EnvironmentError } from '../../util/errors.ts'
-import type { Engine, SessionOptions } from '../engine.ts'
+import type { Engine, Runner, SessionOptions } from '../engine.ts'
 import { CPU_CAPABILITIES } from '../ort-cpu/capabilities.ts'
 import { lowerForCpu } from '../ort-cpu/engine.ts'
 import { WEBGPU_CAPABILITIES } from '../ort-webgpu/capabilities.ts'
@@ -13,7 +13,7 @@ import { lowerForWebgpu } from '../ort-webgpu/lowering.ts'
 import { serializeLowered, type Lowered, type Program } from '../program.ts'
 import { loadOrtWeb, type LoadedOrt, type WebOptions } from './load.ts'
 import { describeAdapter, findAdapter } from './platform.ts'
-import { openWebRunner } from './session.ts'
+import { openWebRunner, type DataFile } from './session.ts'
 import { openWebTrainer } from './trainer.ts'
 
 /** The CPU engine's choice (its sources say why): the kernels are the same. */
@@ -39,6 +39,15 @@ function cpuKernels(loaded: LoadedOrt): Engine {
       return openWebTrainer(loaded, program, model, trainer, { ...TRAINER_OPTIONS, ...options })
     },
   }
+}
+
+/** A model on WebAssembly, with its data files: browsers have no paths at which they could be found. */
+export async function openWasmRunner(
+  model: Uint8Array,
+  dataFiles: readonly DataFile[],
+  options: WebOptions = {},
+): Promise<Runner> {
+  return openWebRunner(await loadOrtWeb('wasm', options), model, { provider: 'wasm', dataFiles })
 }
 
 /** LpPool in ceil_mode as the products of a matrix for each axis. */

@@ -1,7 +1,8 @@
 /** ONNX Runtime in a browser. */
 
-export { wasmEngine, webgpuEngine } from './engine.ts'
+export { openWasmRunner, wasmEngine, webgpuEngine } from './engine.ts'
 export type { WebOptions } from './load.ts'
+export type { DataFile } from './session.ts'
 export {
   openWebEngine,
   preferredWebEngine,

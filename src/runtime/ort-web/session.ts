@@ -16,12 +16,20 @@ export interface WebSessionSetup {
   readonly provider: Provider
   /** Outputs that stay on the device. */
   readonly onDevice?: readonly string[]
+  /** Data files of the weights. */
+  readonly dataFiles?: readonly DataFile[]
+}
+
+/** A file beside a model, under the name that the model has for it. */
+export interface DataFile {
+  readonly path: string
+  readonly data: Uint8Array
 }
 
 export async function openWebSession(
   { ort, inTurn }: LoadedOrt,
   model: ModelSource,
-  { provider, onDevice = [] }: WebSessionSetup,
+  { provider, onDevice = [], dataFiles = [] }: WebSessionSetup,
   { optimization = 'all', memoryPattern = true }: SessionOptions = {},
 ): Promise<Ort.InferenceSession> {
   if (typeof model === 'string') {
@@ -32,6 +40,7 @@ export async function openWebSession(
     graphOptimizationLevel: optimization,
     enableMemPattern: memoryPattern,
     logSeverityLevel: 3,
+    ...(dataFiles.length === 0 ? {} : { externalData: dataFiles }),
     ...(onDevice.length === 0
       ? {}
       : { preferredOutputLocation: Object.fromEntries(onDevice.map(name => [name, 'gpu-buffer' as const])) }),

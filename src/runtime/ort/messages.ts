@@ -64,7 +64,11 @@ export interface Requests {
     }
     result: { inputs: Port[]; outputs: Port[] }
   }
-  run: { arguments: { feeds: WireFeeds; outputs: readonly string[] | null }; result: WireFeeds }
+  run: {
+    /** `lent`: the buffers of the feeds go back with the answer. */
+    arguments: { feeds: WireFeeds; outputs: readonly string[] | null; lent?: boolean }
+    result: { outputs: WireFeeds; returned: readonly ArrayBuffer[] }
+  }
   /** Says how steps are made, before the first of the requests below. */
   prepareSteps: { arguments: StepPlan; result: null }
   writeState: { arguments: { state: WireFeeds }; result: null }
@@ -72,6 +76,8 @@ export interface Requests {
   steps: { arguments: { batches: readonly WireFeeds[] }; result: StepResults }
   /** Ends the profile that the session was opened with (`options.profile`), and says where nodes ran. */
   placement: { arguments: { prefix: string }; result: readonly PlacedNode[] }
+  /** Ends the thread without an answer. */
+  crash: { arguments: null; result: null }
   close: { arguments: null; result: null }
 }
 
@@ -96,6 +102,15 @@ export function toWire(tensor: Tensor): WireTensor {
 
 export function fromWire(wire: WireTensor): Tensor {
   return new Tensor(wire.dtype, wire.dims, wire.data)
+}
+
+/** All buffers of wire tensors; no tensor may be a view of a buffer that something else uses. */
+export function buffersOf(feeds: WireFeeds): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>()
+  for (const [, { data }] of feeds) {
+    if (data instanceof Uint8Array && data.buffer instanceof ArrayBuffer) buffers.add(data.buffer)
+  }
+  return [...buffers]
 }
 
 /** The buffers of wire tensors, for hand-over without a copy; views of larger buffers are left to be copied. */

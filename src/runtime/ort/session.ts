@@ -9,6 +9,7 @@ import { startWorker } from '../../util/thread.ts'
 import { Lane } from './lane.ts'
 import type { PlacementCheck } from './placement-check.ts'
 import {
+  buffersOf,
   fromWire,
   toWire,
   transferables,
@@ -64,6 +65,23 @@ export class SessionThread {
     })
   }
 
+  /** Whether requests can still be made. */
+  get alive(): boolean {
+    return this.#failure === null
+  }
+
+  /** Ends the thread as an error in it would: after the run that is going on, whose native code cannot be left. */
+  crash(): Promise<void> {
+    return new Promise(resolve => {
+      if (this.#failure) {
+        resolve()
+        return
+      }
+      this.#worker.once('exit', () => resolve())
+      this.#worker.postMessage({ id: -1, kind: 'crash', arguments: null })
+    })
+  }
+
   close(): Promise<void> {
     return this.#lane.run(async () => {
       if (this.#failure) return
@@ -103,11 +121,18 @@ export async function openRunner(
   const ports = await openThread(thread, { model, options, providers })
   return {
     ...ports,
-    async run(feeds, outputs) {
-      const result = await thread.request('run', { feeds: wire(feeds), outputs: outputs ?? null })
-      return unwire(result)
+    async run(feeds, outputs, lender) {
+      const wired = wire(feeds)
+      const request = { feeds: wired, outputs: outputs ?? null, lent: lender !== undefined }
+      const result = await thread.request('run', request, lender ? buffersOf(wired) : [])
+      for (const buffer of result.returned) lender?.give(buffer)
+      return unwire(result.outputs)
     },
     close: () => thread.close(),
+    get alive() {
+      return thread.alive
+    },
+    crash: () => thread.crash(),
   }
 }
 

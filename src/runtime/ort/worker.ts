@@ -8,7 +8,14 @@ import type * as Ort from 'onnxruntime-node'
 import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
 import type { Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
-import { transferables, type Request, type Requests, type Response, type WireFeeds } from './messages.ts'
+import {
+  buffersOf,
+  transferables,
+  type Request,
+  type Requests,
+  type Response,
+  type WireFeeds,
+} from './messages.ts'
 import { takePlacement } from './placement.ts'
 import { STEPPERS, type Stepper } from './stepper.ts'
 import { bindFeeds, dtypeOfOrt, fromOrt } from './tensors.ts'
@@ -30,7 +37,8 @@ const handlers: Handlers = {
       executionProviders: providers,
       graphOptimizationLevel: options.optimization ?? 'all',
       enableMemPattern: options.memoryPattern ?? true,
-      logSeverityLevel: 3,
+      ...(options.spinning === false ? { extra: NOT_SPINNING } : {}),
+      logSeverityLevel: options.printing === false ? 4 : 3,
       ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
       ...(options.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: options.profile }),
       ...(deviceOutputs.length === 0 ? {} : { preferredOutputLocation: locationsOf(deviceOutputs) }),
@@ -40,12 +48,12 @@ const handlers: Handlers = {
     return { inputs: session.inputMetadata.map(portOf), outputs: session.outputMetadata.map(portOf) }
   },
 
-  async run({ feeds, outputs }) {
+  async run({ feeds, outputs, lent }) {
     const results = await opened().run(
       bindFeeds(ort, feeds),
       outputs ? [...outputs] : [...opened().outputNames],
     )
-    return wireAll(results)
+    return { outputs: wireAll(results), returned: lent ? buffersOf(feeds) : [] }
   },
 
   async prepareSteps(plan) {
@@ -74,6 +82,10 @@ const handlers: Handlers = {
     return Promise.resolve(takePlacement(prefix))
   },
 
+  crash() {
+    process.exit(1)
+  },
+
   async close() {
     await stepper?.close()
     stepper = null
@@ -81,6 +93,11 @@ const handlers: Handlers = {
     session = null
     return null
   },
+}
+
+/** Threads of operators sleep as soon as they have nothing to do. */
+const NOT_SPINNING = {
+  session: { intra_op: { allow_spinning: '0' }, inter_op: { allow_spinning: '0' } },
 }
 
 function openBeside(model: Uint8Array): Promise<Ort.InferenceSession> {
@@ -148,8 +165,11 @@ port.on('message', (request: Request) => {
         argument: unknown,
       ) => Promise<Requests[keyof Requests]['result']>
       const result = await handler(request.arguments)
-      if (request.kind === 'run' || request.kind === 'readState')
-        transfer = transferables(result as WireFeeds)
+      if (request.kind === 'readState') transfer = transferables(result as WireFeeds)
+      if (request.kind === 'run') {
+        const { outputs, returned } = result as Requests['run']['result']
+        transfer = [...transferables(outputs), ...returned]
+      }
       response = { id: request.id, result }
     } catch (error) {
       const cure = error instanceof EnvironmentError ? error.cure : undefined
