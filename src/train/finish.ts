@@ -9,6 +9,7 @@ import { InputError } from '../util/errors.ts'
 import { sha256File, writeFileAtomic } from '../util/files.ts'
 import { VERSION } from '../util/version.ts'
 import type { Engine } from '../runtime/engine.ts'
+import { removeCurrentAverage } from './current-average.ts'
 import { metadataOf, select, winner, type CandidateName, type Measured } from './candidates.ts'
 import { checkEngine, type EngineCheck } from './check-engine.ts'
 import type { FinetuneContext, FinetuneOptions } from './options.ts'
@@ -88,6 +89,8 @@ export async function finish(
     metadata('swa', progress.snapshots),
     context,
   )
+
+  await removeCurrentAverage(run)
 
   const moving = movingAverage(session.training, saved.tensors)
   const ema = run.file('ema.onnx')

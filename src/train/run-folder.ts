@@ -31,6 +31,10 @@ export class RunFolder {
   get average(): string {
     return join(this.path, 'average.safetensors')
   }
+  /** The average so far as a model, while the run goes on. */
+  get current(): string {
+    return join(this.path, 'current.onnx')
+  }
   get manifest(): string {
     return join(this.path, 'manifest.json')
   }

@@ -10,6 +10,7 @@ import type { StepMetrics, Traffic } from '../runtime/engine.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { InputError } from '../util/errors.ts'
 import { Course } from './course.ts'
+import { writeCurrentAverage } from './current-average.ts'
 import { initialState } from './initial-state.ts'
 import { scalingMetrics } from './loss-scaling.ts'
 import { DIVERGED, interruptedAfter, runLoop } from './loop.ts'
@@ -310,6 +311,7 @@ export class Training {
       snapshots: [...this.progress.snapshots, step],
       best: better ? { step, metrics } : best,
     }
+    await writeCurrentAverage(this.#run, this.#session, this.average, this.progress.snapshots)
     this.#context.onEvent({ kind: 'snapshot', step, count: this.progress.snapshots.length })
   }
 }
