@@ -5,13 +5,14 @@ import { isAbsolute, join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BuildResult, Metafile } from 'esbuild'
-import { buildLibrary, buildPage, root } from '../../tools/build/browser.mjs'
+import { buildLibrary, buildPage, buildServePage, root } from '../../tools/build/browser.mjs'
 
 type Built = BuildResult & { metafile: Metafile }
 
 const out = join(root, 'dist/browser')
 const library = (await buildLibrary(out, { write: false })) as Built
 const page = (await buildPage(join(out, 'page'), { write: false })) as Built
+const served = (await buildServePage(join(root, 'dist/serve/page'), { write: false })) as Built
 
 /** Input files of which something is in the output. */
 function usedInputs({ metafile }: Built): string[] {
@@ -27,7 +28,7 @@ function externals({ metafile }: Built): string[] {
   return [...new Set(imports.filter(({ external }) => external).map(({ path }) => path))].sort()
 }
 
-for (const [name, built] of Object.entries({ library, page })) {
+for (const [name, built] of Object.entries({ library, page, served })) {
   test(`the ${name} has nothing of Node's modules in it`, () => {
     assert.equal(
       usedInputs(built).filter(path => path.startsWith('absent:') || path.includes('node:')),
@@ -63,13 +64,15 @@ test('the library leaves onnxruntime-web to the page that uses it, and nothing e
   assert.equal(externals(library), ['onnxruntime-web/wasm', 'onnxruntime-web/webgpu'])
 })
 
-test('the page needs nothing from outside', () => {
-  assert.equal(
-    externals(page).filter(path => !isAbsolute(path)),
-    [],
-  )
-  const worker = Object.keys(page.metafile.outputs).find(path => path.endsWith('worker.js'))
-  assert.ok(worker)
-})
+for (const [name, built] of Object.entries({ page, served })) {
+  test(`the ${name} needs nothing from outside`, () => {
+    assert.equal(
+      externals(built).filter(path => !isAbsolute(path)),
+      [],
+    )
+    const worker = Object.keys(built.metafile.outputs).find(path => path.endsWith('worker.js'))
+    assert.ok(worker)
+  })
+}
 
 test.run()

@@ -1,6 +1,7 @@
 /**
- * Builds dist/browser/: `index.js`, the library for bundlers (onnxruntime-web stays outside), and `page/`, a static site
- * that needs nothing else. Usage: node tools/build/browser.mjs [--out <folder>].
+ * Builds what runs in browsers: in `browser/`, `index.js`, the library for bundlers (onnxruntime-web stays outside), and
+ * `page/`, a static site that needs nothing else; in `serve/page/`, the page of `swa-onnx serve`, which takes
+ * onnxruntime-web's files from the site. Usage: node tools/build/browser.mjs [--out <folder>]; the folder is dist.
  */
 
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -73,11 +74,20 @@ export function buildLibrary(out, options = {}) {
 
 /** The page and its worker, with onnxruntime-web inside but for its WebAssembly files, which lie in `ort/`. */
 export function buildPage(out, options = {}) {
+  return bundlePage('src/browser/page', out, options)
+}
+
+/** The page of the server and its worker; the server gives them the same WebAssembly files. */
+export function buildServePage(out, options = {}) {
+  return bundlePage('src/serve/page', out, options)
+}
+
+function bundlePage(folder, out, options) {
   return build({
     ...SHARED,
     entryPoints: {
-      main: join(src, 'browser/page/main.ts'),
-      worker: join(src, 'browser/page/worker.ts'),
+      main: join(root, folder, 'main.ts'),
+      worker: join(root, folder, 'worker.ts'),
     },
     outdir: out,
     splitting: true,
@@ -87,23 +97,26 @@ export function buildPage(out, options = {}) {
   })
 }
 
+/** What of a page is no code. */
+async function copyStatic(folder, out) {
+  for (const name of ['index.html', 'page.css']) await cp(join(src, folder, name), join(out, name))
+  await cp(join(src, 'browser/page/shared/base.css'), join(out, 'base.css'))
+  await cp(join(dirname(require.resolve('uplot/package.json')), 'dist/uPlot.min.css'), join(out, 'uPlot.css'))
+}
+
 /** WebAssembly of the two bundles that the engines load. */
 const ORT_FILES = ['', '.asyncify'].flatMap(kind =>
   ['mjs', 'wasm'].map(extension => `ort-wasm-simd-threaded${kind}.${extension}`),
 )
 
-/** Everything, into `out`. */
+/** The library and the site, into `out`. */
 export async function buildBrowser(out) {
   const page = join(out, 'page')
   await rm(page, { recursive: true, force: true })
   await mkdir(join(page, 'ort'), { recursive: true })
   await buildLibrary(out)
   await buildPage(page)
-  for (const name of ['index.html', 'page.css']) await cp(join(src, 'browser/page', name), join(page, name))
-  await cp(
-    join(dirname(require.resolve('uplot/package.json')), 'dist/uPlot.min.css'),
-    join(page, 'uPlot.css'),
-  )
+  await copyStatic('browser/page', page)
   for (const name of ORT_FILES) await cp(require.resolve(`onnxruntime-web/${name}`), join(page, 'ort', name))
   await mkdir(join(page, 'demo'), { recursive: true })
   await cp(join(root, 'fixtures/demo/digits_cnn.onnx'), join(page, 'demo/digits_cnn.onnx'))
@@ -112,9 +125,20 @@ export async function buildBrowser(out) {
   await writeFile(join(page, 'LICENSE.txt'), await readFile(join(root, 'LICENSE')))
 }
 
+/** The server's page, into `out`. */
+export async function buildServed(out) {
+  await rm(out, { recursive: true, force: true })
+  await mkdir(out, { recursive: true })
+  await buildServePage(out)
+  await copyStatic('serve/page', out)
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const option = process.argv.indexOf('--out')
-  const out = option < 0 ? join(root, 'dist/browser') : process.argv[option + 1]
-  await buildBrowser(out)
-  console.error(`wrote ${relative(root, out)}`)
+  const out = option < 0 ? join(root, 'dist') : process.argv[option + 1]
+  await buildBrowser(join(out, 'browser'))
+  await buildServed(join(out, 'serve/page'))
+  console.error(
+    `wrote ${relative(root, join(out, 'browser'))} and ${relative(root, join(out, 'serve/page'))}`,
+  )
 }

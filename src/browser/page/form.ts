@@ -1,7 +1,7 @@
 /** The form: from what a person chose to a request for the worker. */
 
 import type { EngineReport, ImageFile, PresetName, WebEngineName } from '../index.ts'
-import { byId, element } from './elements.ts'
+import { byId, element } from './shared/elements.ts'
 import type { DataChoice, ModelChoice, StartRequest } from './messages.ts'
 
 const form = byId('form', HTMLFormElement)

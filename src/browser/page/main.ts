@@ -1,25 +1,16 @@
 /** The page: connects form, worker and view. */
 
-import { byId } from './elements.ts'
 import { chosenModel, readForm, showEngines, watchForm } from './form.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
+import { byId } from './shared/elements.ts'
+import { startWorker } from './shared/start-worker.ts'
 import { beginRun, showEvent, showFailure, showResult } from './view.ts'
 
 const start = byId('start', HTMLButtonElement)
 const stop = byId('stop', HTMLButtonElement)
 const modelNote = byId('model-note', HTMLElement)
 
-/**
- * From a blob, a worker inherits this page's policy: it too can reach this address only, whatever headers the server
- * sends with the worker's file.
- */
-function startWorker(): Worker {
-  const script = `import ${JSON.stringify(new URL('worker.js', document.baseURI).href)}`
-  const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }))
-  return new Worker(url, { type: 'module', name: 'training' })
-}
-
-const worker = startWorker()
+const worker = startWorker(new URL('worker.js', document.baseURI), 'training')
 
 function send(message: ToWorker): void {
   worker.postMessage(message)

@@ -3,7 +3,7 @@
 import type { BrowserEvent, Metrics } from '../index.ts'
 import { formatDuration, formatRate } from '../../util/format.ts'
 import { Chart } from './charts.ts'
-import { byId, element } from './elements.ts'
+import { byId, element } from './shared/elements.ts'
 import type { RunResult } from './messages.ts'
 
 const TITLES: Readonly<Record<string, string>> = {
