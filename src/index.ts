@@ -110,6 +110,19 @@ export { Value } from './ir/value.ts'
 export { Tensor } from './tensor/tensor.ts'
 export type { DType } from './tensor/dtype.ts'
 
+// Serving: a server, and a client of any server of the Open Inference Protocol.
+export {
+  InferenceClient,
+  InferenceError,
+  startServer,
+  type ClientOptions,
+  type ClientTensor,
+  type InferOptions,
+  type InferResult,
+  type RunningServer,
+  type ServeOptions,
+} from './serve/index.ts'
+
 // Errors: each carries the exit code of the command line and, where known, the cure.
 export {
   CheckError,

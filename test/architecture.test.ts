@@ -46,7 +46,7 @@ const LIBRARY_HOME: readonly (readonly [library: RegExp, folder: string])[] = [
   [/^yargs/, 'cli'],
   [/^sharp$/, 'data'],
   [/^@aws-sdk\//, 'remote'],
-  [/^fastify/, 'serve'],
+  [/^(@fastify\/|fastify|typebox|prom-client|pino)/, 'serve'],
 ]
 
 const MAX_LINES = 400

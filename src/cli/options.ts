@@ -20,6 +20,10 @@ export const REPEATABLE: ReadonlySet<string> = new Set([
   'checkpoints',
   'map',
   'ignore',
+  'allow-host',
+  'watch',
+  'canary',
+  'shadow',
 ])
 
 export const DATA_OPTIONS = {

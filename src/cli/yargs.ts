@@ -10,6 +10,7 @@ import * as evaluate from './commands/evaluate.ts'
 import * as finetune from './commands/finetune.ts'
 import * as inspect from './commands/inspect.ts'
 import * as recalibrate from './commands/recalibrate.ts'
+import * as serve from './commands/serve.ts'
 import * as sample from './commands/sample.ts'
 import { REPEATABLE } from './options.ts'
 
@@ -32,6 +33,7 @@ const COMMANDS: readonly CommandFile[] = [
   evaluate,
   sample,
   inspect,
+  serve,
   doctor,
   browser,
 ]

@@ -7,7 +7,8 @@ import { extname, join, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
 
-const TYPES: Readonly<Record<string, string>> = {
+/** By the end of a file's name. */
+export const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
@@ -27,7 +28,7 @@ const TYPES: Readonly<Record<string, string>> = {
  * The first two make the page cross-origin isolated. The policy lets it, and its workers, reach this server only:
  * what a person loads into the page cannot leave it.
  */
-const HEADERS: Readonly<Record<string, string>> = {
+export const HEADERS: Readonly<Record<string, string>> = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
   'Cross-Origin-Resource-Policy': 'same-origin',

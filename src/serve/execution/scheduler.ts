@@ -1,0 +1,239 @@
+/**
+ * Dynamic batching: requests wait until a session is free, and those of one key go through it together. Without a delay a
+ * batch is what came in while the session was busy, so an idle server adds no waiting; with one, a session waits so long
+ * for a fuller batch.
+ */
+
+import { performance } from 'node:perf_hooks'
+import { ServeError } from '../protocol/errors.ts'
+import { joinInputs, splitOutputs } from './batch.ts'
+import type { Instance } from './instance.ts'
+import { Queues } from './queues.ts'
+import { runError } from './run-error.ts'
+import type { Statistics } from './statistics.ts'
+import type { Work } from './work.ts'
+
+export interface BatchPolicy {
+  /** Samples of a run at most; 1: requests never run together. */
+  readonly maxBatch: number
+  /** Milliseconds that a request may wait for others. */
+  readonly maxDelay: number
+  /** Requests that may wait. */
+  readonly maxQueue: number
+}
+
+/** Sessions that may end under one request before it is taken for the cause. */
+const MOST_CRASHES = 2
+
+/** A run that takes so long is not worth hurrying for. */
+const SHORT_RUN_MS = 5
+
+export class Scheduler {
+  readonly #instances: readonly Instance[]
+  readonly #policy: BatchPolicy
+  readonly #statistics: Statistics
+  /** Every output that the model has as a tensor. */
+  readonly #outputs: readonly string[]
+  readonly #queues = new Queues()
+  #timer: NodeJS.Timeout | null = null
+  #running = 0
+  /** When the runs that go on were begun, of performance.now(). */
+  readonly #begun = new Set<number>()
+  #batching = true
+  /** Milliseconds of one sample and of one run, as of late. */
+  #perItem = 0
+  #perRun = Infinity
+  #idle: (() => void) | null = null
+
+  constructor(
+    instances: readonly Instance[],
+    outputs: readonly string[],
+    policy: BatchPolicy,
+    statistics: Statistics,
+  ) {
+    this.#instances = instances
+    this.#outputs = outputs
+    this.#policy = policy
+    this.#statistics = statistics
+  }
+
+  /** Requests that wait or run. */
+  get pending(): number {
+    return this.#queues.requests + this.#running
+  }
+
+  /** Milliseconds that the oldest of the runs that go on takes already; 0: none does. */
+  get longestRun(): number {
+    return this.#begun.size === 0 ? 0 : performance.now() - Math.min(...this.#begun)
+  }
+
+  get waiting(): number {
+    return this.#queues.requests
+  }
+
+  /** Puts a request into its queue, or refuses it where too many wait: either shows in `work.done`. */
+  submit(work: Work): void {
+    if (this.#queues.requests >= this.#policy.maxQueue) {
+      const message = `the queue is full: ${this.#queues.requests} requests wait for the model`
+      work.reject(new ServeError('unavailable', message, { retryAfter: this.retryAfter() }))
+      return
+    }
+    this.#queues.push(work)
+    this.pump()
+  }
+
+  /** Seconds until the queue is likely to be worked off. */
+  retryAfter(): number {
+    const ms = (this.#queues.items * this.#perItem) / Math.max(1, this.#instances.length)
+    return Math.min(60, Math.max(1, Math.ceil(ms / 1000)))
+  }
+
+  /** Resolves when nothing waits or runs. */
+  drained(): Promise<void> {
+    if (this.pending === 0) return Promise.resolve()
+    return new Promise(resolve => {
+      this.#idle = resolve
+    })
+  }
+
+  /** Gives sessions what waits. */
+  pump(): void {
+    for (let next = this.#next(); next !== null; next = this.#next()) {
+      const most = this.#batching ? this.#policy.maxBatch : 1
+      void this.#run(next.instance, this.#queues.take(next.key, most))
+    }
+    if (this.pending === 0) this.#idle?.()
+  }
+
+  /** The batch that has waited longest of those that are full or need wait no more, and who runs it. */
+  #next(): { readonly key: string; readonly instance: Instance } | null {
+    const now = performance.now()
+    let best: Work | null = null
+    let bestFull = false
+    let soonest = Infinity
+    for (const head of this.#queues.heads()) {
+      const full = this.#queues.itemsOf(head.key) >= this.#policy.maxBatch
+      const wait = full ? 0 : head.queued + this.#policy.maxDelay - now
+      if (wait > 0) soonest = Math.min(soonest, wait)
+      else if (best === null || head.queued < best.queued) {
+        best = head
+        bestFull = full
+      }
+    }
+    if (soonest < Infinity) this.#pumpIn(soonest)
+    const instance = best && this.#free(bestFull)
+    return best && instance ? { key: best.key, instance } : null
+  }
+
+  /** Fails everything that waits. */
+  abandon(error: Error): void {
+    for (const work of this.#queues.takeAll()) work.reject(error)
+    this.pump()
+  }
+
+  /**
+   * The session with the least to do. Where runs are short a full batch may stand behind one, so that the session need not
+   * wait for us; behind a long one it could neither be taken back nor run elsewhere.
+   */
+  #free(full: boolean): Instance | undefined {
+    const most = full && this.#perRun < SHORT_RUN_MS ? 1 : 0
+    let free: Instance | undefined
+    for (const instance of this.#instances) {
+      instance.check()
+      if (!instance.ready || instance.running > most) continue
+      if (free === undefined || instance.running < free.running) free = instance
+    }
+    return free
+  }
+
+  #pumpIn(ms: number): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null
+      this.pump()
+    }, ms)
+  }
+
+  async #run(instance: Instance, works: readonly Work[]): Promise<void> {
+    if (works.length === 0) return
+    this.#running += works.length
+    const items = works.reduce((sum, work) => sum + work.items, 0)
+    const started = performance.now()
+    this.#begun.add(started)
+    try {
+      const feeds = joinInputs(works.map(({ inputs }) => inputs))
+      const fed = performance.now()
+      const results = await instance.run(feeds, this.#wanted(works))
+      const computed = performance.now()
+      const shares = splitOutputs(
+        results,
+        works.map(work => work.items),
+      )
+      const finished = performance.now()
+      this.#learn(computed - fed, items)
+      this.#statistics.executed(items, fed - started, computed - fed, finished - computed)
+      if (shares === null) this.#separately(works)
+      else {
+        works.forEach((work, i) => {
+          work.stages = {
+            queue: started - work.queued,
+            input: fed - started,
+            infer: computed - fed,
+            output: finished - computed,
+          }
+          work.resolve(shares[i]!)
+        })
+      }
+    } catch (error) {
+      this.#failed(instance, works, error)
+    }
+    this.#begun.delete(started)
+    this.#running -= works.length
+    this.pump()
+  }
+
+  #learn(ms: number, items: number): void {
+    this.#perItem = 0.9 * this.#perItem + 0.1 * (ms / Math.max(1, items))
+    this.#perRun = this.#perRun === Infinity ? ms : 0.9 * this.#perRun + 0.1 * ms
+  }
+
+  /** The outputs that any of them wants. */
+  #wanted(works: readonly Work[]): readonly string[] {
+    if (works.some(({ outputs }) => outputs === null)) return this.#outputs
+    const wanted = new Set(works.flatMap(({ outputs }) => outputs!))
+    return this.#outputs.filter(name => wanted.has(name))
+  }
+
+  /** A model whose outputs do not count samples after all: never again together. */
+  #separately(works: readonly Work[]): void {
+    this.#batching = false
+    for (const work of works) this.#again(work)
+  }
+
+  #failed(instance: Instance, works: readonly Work[], error: unknown): void {
+    if (!instance.ready) {
+      // The request need not be the cause: others were in the same session.
+      for (const work of works) {
+        if (++work.crashes < MOST_CRASHES) this.#again(work)
+        else
+          work.reject(new ServeError('internal', 'the model ended under this request', { reason: 'BACKEND' }))
+      }
+    } else if (works.length > 1) {
+      // One of them is wrong; each alone shows which.
+      for (const work of works) this.#alone(work)
+    } else works[0]!.reject(runError(error))
+  }
+
+  #again(work: Work): void {
+    if (!work.settled) this.#queues.push(work, true)
+  }
+
+  /** Back into the queue, under a key of its own. */
+  #alone(work: Work): void {
+    if (work.settled) return
+    work.key = `${work.key}#${alones++}`
+    this.#queues.push(work, true)
+  }
+}
+
+/** Requests that were given a key of their own. */
+let alones = 0

@@ -1,0 +1,30 @@
+/** A model's configuration in the form of Triton's ModelConfig (JSON names), as `GET .../config` gives it. */
+
+import type { PortSpec } from '../protocol/signature.ts'
+import type { ServedVersion } from '../repository/served-version.ts'
+
+export const PLATFORM = 'onnx_onnxv1'
+
+export function modelConfig(version: ServedVersion): object {
+  const { settings } = version.facts
+  const { batched, signature } = version
+  return {
+    name: version.name,
+    platform: 'onnxruntime_onnx',
+    backend: 'onnxruntime',
+    max_batch_size: batched ? settings.maxBatch : 0,
+    input: signature.inputs.map(port => configOf(port, batched)),
+    output: signature.outputs.map(port => configOf(port, batched)),
+    instance_group: [{ kind: 'KIND_AUTO', count: settings.instances }],
+    ...(batched
+      ? { dynamic_batching: { max_queue_delay_microseconds: Math.round(settings.maxDelay * 1000) } }
+      : {}),
+  }
+}
+
+/** With batching the dimension of samples is not among `dims`. */
+function configOf({ name, datatype, shape }: PortSpec, batched: boolean): object {
+  const dims = (shape ?? [null]).map(dim => dim ?? -1)
+  const type = datatype === 'BYTES' ? 'STRING' : datatype
+  return { name, data_type: `TYPE_${type}`, dims: batched ? dims.slice(1) : dims }
+}
