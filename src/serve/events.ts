@@ -29,7 +29,10 @@ export function repositoryEvents(logger: FastifyBaseLogger, metrics: Metrics): R
       metrics.loads.inc({ model, result: 'failure' })
       logger.error({ model, version, err: error }, 'could not be loaded')
     },
-    unloaded: (model, version) => logger.info({ model, version }, 'out of service'),
+    unloaded: (model, version) => {
+      metrics.forget(model, version)
+      logger.info({ model, version }, 'out of service')
+    },
     ofVersion: model => version => ({
       ...metrics.of(model, version),
       crashed: error => {

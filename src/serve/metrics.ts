@@ -99,6 +99,13 @@ export class Metrics {
     return { request: seconds => latency.observe(seconds), batch: items => batch.observe(items) }
   }
 
+  /** Drops what is kept of a version that is out of service: versions may come every minute. */
+  forget(model: string, version: string): void {
+    this.#latency.remove(model, version)
+    this.#batch.remove(model, version)
+    this.restarts.remove(model, version)
+  }
+
   /** `model:version` -> the histogram of its latencies; counts are cumulative, the last bound is infinite (null). */
   async latencies(): Promise<Map<string, { bounds: (number | null)[]; counts: number[] }>> {
     const latencies = new Map<string, { bounds: (number | null)[]; counts: number[] }>()

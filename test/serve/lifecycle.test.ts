@@ -47,6 +47,12 @@ test('a new version takes over, and no request fails meanwhile', async () => {
   })
   const error = await ask(running, 'm', ROW, { version: '2' }).catch(String)
   assert.match(String(error), /"m" version 2 is not found/)
+  // What is gone from the disk is forgotten, in the index and in the metrics.
+  for (const version of ['1', '2']) rmSync(`${root}/m/${version}`, { recursive: true })
+  await until('the index has version 7 alone', () => running.server.repository.index(false).length === 1)
+  const metrics = await running.server.metrics.registry.metrics()
+  assert.not.match(metrics, /model="m",version="[12]"/)
+  assert.match(metrics, /model="m",version="7"/)
   await running.close()
 })
 

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { performance } from 'node:perf_hooks'
 import { promisify } from 'node:util'
 import { deflate, gzip } from 'node:zlib'
-import { invalid, quoted, ServeError } from '../protocol/errors.ts'
+import { invalid, quoted } from '../protocol/errors.ts'
 import { decodeRequest, type TensorRequest } from '../protocol/request.ts'
 import { encodeResponse, type EncodedResponse } from '../protocol/response.ts'
 import { checkVersion } from '../repository/names.ts'
@@ -125,11 +125,6 @@ function packingOf(accepted: string | string[] | undefined): keyof typeof PACK |
   if (typeof accepted !== 'string') return null
   const names = accepted.split(',').map(part => part.trim().toLowerCase())
   return names.includes('gzip') ? 'gzip' : names.includes('deflate') ? 'deflate' : null
-}
-
-/** The client of a request that failed may have gone; then nobody reads the error. */
-export function isGone(error: unknown): boolean {
-  return error instanceof ServeError && error.reason === 'CANCELED'
 }
 
 /** Routes of inference. */

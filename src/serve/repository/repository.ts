@@ -127,7 +127,7 @@ export class Repository {
   #settled(sources: readonly ModelSource[]): ModelSource[] {
     const last = new Map(this.#seen)
     this.#seen.clear()
-    return sources.map(source => ({
+    const settled = sources.map(source => ({
       ...source,
       versions: source.versions.flatMap(found => {
         const key = `${source.name}:${found.version}`
@@ -136,6 +136,8 @@ export class Repository {
         return this.#models.get(source.name)?.get(found.version)?.facts.source ?? []
       }),
     }))
+    for (const key of this.#refused.keys()) if (!this.#seen.has(key)) this.#refused.delete(key)
+    return settled
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -150,6 +152,7 @@ export class Repository {
     const known = this.#models.get(source.name)
     const model = known ?? new ServedModel(source.name, routing.get(source.name))
     this.#models.set(source.name, model)
+    model.keep(new Set(source.versions.map(({ version }) => version)))
     const configured = await this.#configOf(source).catch((error: unknown) => error as Error)
     if (configured instanceof Error) return this.#refuseAll(model, source, configured)
     const wanted = this.#wantedOf(source, model.routing, configured.policy ?? this.#options.policy)
@@ -236,7 +239,8 @@ export class Repository {
     model.setState(version.version, 'UNLOADING', reason)
     this.#finish(version, () => {
       // It may be back in service by now.
-      if (!model.get(version.version)) model.setState(version.version, 'UNAVAILABLE', reason)
+      if (model.get(version.version)) return
+      model.setState(version.version, 'UNAVAILABLE', reason)
       this.#options.events.unloaded(version.name, version.version)
     })
   }

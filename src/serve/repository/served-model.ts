@@ -50,8 +50,13 @@ export class ServedModel {
     this.#states.set(version, { state, reason })
   }
 
-  forget(version: string): void {
-    this.#states.delete(version)
+  /** Forgets versions that are neither in service nor on disk. */
+  keep(onDisk: ReadonlySet<string>): void {
+    for (const [version, { state }] of this.#states) {
+      if (!onDisk.has(version) && !this.#versions.has(version) && state !== 'UNLOADING') {
+        this.#states.delete(version)
+      }
+    }
   }
 
   /** The version for a request; `wanted` null: the routing decides. */
