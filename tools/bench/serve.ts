@@ -91,7 +91,10 @@ function latency(port: number, name: string, header: number, body: Uint8Array): 
     // Answers are small: one piece each.
     socket.on('data', () => {
       times.push(performance.now() - sent)
-      if (performance.now() - started < SECONDS * 1000) { send(); return; }
+      if (performance.now() - started < SECONDS * 1000) {
+        send()
+        return
+      }
       socket.end()
       const kept = times.slice(times.length >> 2).sort((a, b) => a - b)
       const quantile = (q: number) => kept[Math.floor(q * (kept.length - 1))]!
