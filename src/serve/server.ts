@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
+import { keepFreedMemory } from '../util/keep-memory.ts'
 import { DeviceHealth } from './device-health.ts'
 import { LOOPBACK_NAMES } from './http/auth.ts'
 import { Bodies } from './http/body.ts'
@@ -43,6 +44,7 @@ const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|::1)$/
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', logger = makeLogger('warn'), pollMs = 1000 } = options
   const { noticeMs = 0, drainMs = 30_000 } = options
+  keepFreedMemory()
   let stopping = false
   const versions = (): ServedVersion[] => repository.models.flatMap(model => model.versions)
   const metrics = new Metrics(versions, options.engine.name)

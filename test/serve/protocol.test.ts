@@ -9,6 +9,7 @@ import type { Datatype } from '../../src/serve/protocol/datatypes.ts'
 import { tensorOfJson } from '../../src/serve/protocol/json-elements.ts'
 import { scanRequest } from '../../src/serve/protocol/json-scan.ts'
 import { decodeRequest } from '../../src/serve/protocol/request.ts'
+import { HeaderReader } from '../../src/serve/protocol/request-header.ts'
 import { encodeResponse } from '../../src/serve/protocol/response.ts'
 import type { Signature } from '../../src/serve/protocol/signature.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -192,6 +193,8 @@ const SIGNATURE: Signature = {
   ],
 }
 
+const READER = new HeaderReader(SIGNATURE)
+
 test('JSON and binary tensors in one request', () => {
   const header = bytes(
     JSON.stringify({
@@ -207,7 +210,7 @@ test('JSON and binary tensors in one request', () => {
   const body = new Uint8Array(header.length + 8)
   body.set(header)
   body.set(new Uint8Array(Float32Array.of(0.5, -2).buffer), header.length)
-  const { id, inputs, outputs, timeout } = decodeRequest(body, header.length, SIGNATURE, LIMITS)
+  const { id, inputs, outputs, timeout } = decodeRequest(body, header.length, READER, LIMITS)
   assert.is(id, '7')
   assert.is(timeout, 1.5)
   assert.equal(inputs.get('a')!.toNumbers(), [0.5, -2])
@@ -248,22 +251,22 @@ test('what is wrong with a request is said by name', () => {
     [{ inputs: [a, b], id: 7 }, '"/id"'],
   ]
   for (const [request, message] of rows) {
-    const found = refusal(() => decodeRequest(bytes(JSON.stringify(request)), null, SIGNATURE, LIMITS))
+    const found = refusal(() => decodeRequest(bytes(JSON.stringify(request)), null, READER, LIMITS))
     assert.ok(found.includes(message), `${JSON.stringify(request)}: ${found}`)
   }
   const deep = `{"inputs":[{"name":"a","data":${'['.repeat(100)}`
   assert.match(
-    refusal(() => decodeRequest(bytes(deep), null, SIGNATURE, LIMITS)),
+    refusal(() => decodeRequest(bytes(deep), null, READER, LIMITS)),
     /nested deeper than 16/,
   )
   const long = JSON.stringify({ inputs: [], id: 'x'.repeat(5000) })
   assert.match(
-    refusal(() => decodeRequest(bytes(long), null, SIGNATURE, LIMITS)),
+    refusal(() => decodeRequest(bytes(long), null, READER, LIMITS)),
     /the most is 4096/,
   )
   assert.match(
     refusal(() =>
-      decodeRequest(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d), null, SIGNATURE, LIMITS),
+      decodeRequest(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d), null, READER, LIMITS),
     ),
     /expected UTF-8/,
   )

@@ -1,8 +1,7 @@
 /** One session of a model: it is opened again when the thread that it runs in has ended. */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Feeds, Runner } from '../../runtime/engine.ts'
-import { buffers } from './buffers.ts'
+import type { Feeds, Lender, Runner } from '../../runtime/engine.ts'
 import type { Results } from './work.ts'
 
 /** Milliseconds before the first attempt to open a session again, doubled up to the last. */
@@ -36,13 +35,13 @@ export class Instance {
     return this.#runner !== null && this.#runner.alive !== false
   }
 
-  /** Runs; a session that ended meanwhile shows in `ready`. The feeds' memory is handed over. */
-  async run(feeds: Feeds, outputs: readonly string[]): Promise<Results> {
+  /** Runs; a session that ended meanwhile shows in `ready`. The feeds' memory is lent. */
+  async run(feeds: Feeds, outputs: readonly string[], lender: Lender): Promise<Results> {
     const runner = this.#runner
     if (runner === null) throw new Error('the session is being opened')
     this.running++
     try {
-      return await runner.run(feeds, outputs, buffers)
+      return await runner.run(feeds, outputs, lender)
     } catch (error) {
       if (runner.alive === false) this.#reopen(runner, error as Error)
       throw error

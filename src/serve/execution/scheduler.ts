@@ -7,11 +7,12 @@
 import { performance } from 'node:perf_hooks'
 import { ServeError } from '../protocol/errors.ts'
 import { joinInputs, splitOutputs } from './batch.ts'
+import { buffers } from './buffers.ts'
 import type { Instance } from './instance.ts'
 import { Queues } from './queues.ts'
 import { runError } from './run-error.ts'
 import type { Statistics } from './statistics.ts'
-import type { Work } from './work.ts'
+import type { Memory, Work } from './work.ts'
 
 export interface BatchPolicy {
   /** Samples of a run at most; 1: requests never run together. */
@@ -159,10 +160,11 @@ export class Scheduler {
     const items = works.reduce((sum, work) => sum + work.items, 0)
     const started = performance.now()
     this.#begun.add(started)
+    const lent = lend(works)
     try {
-      const feeds = joinInputs(works.map(({ inputs }) => inputs))
+      const feeds = lent ? works[0]!.inputs : joinInputs(works.map(({ inputs }) => inputs))
       const fed = performance.now()
-      const results = await instance.run(feeds, this.#wanted(works))
+      const results = await instance.run(feeds, this.#wanted(works), lent ?? buffers)
       const computed = performance.now()
       const shares = splitOutputs(
         results,
@@ -186,6 +188,7 @@ export class Scheduler {
     } catch (error) {
       this.#failed(instance, works, error)
     }
+    lent?.release()
     this.#begun.delete(started)
     this.#running -= works.length
     this.pump()
@@ -213,7 +216,8 @@ export class Scheduler {
     if (!instance.ready) {
       // The request need not be the cause: others were in the same session.
       for (const work of works) {
-        if (++work.crashes < MOST_CRASHES) this.#again(work)
+        if (!work.intact) work.reject(new ServeError('unavailable', LOST, { retryAfter: 1, reason: 'BACKEND' }))
+        else if (++work.crashes < MOST_CRASHES) this.#again(work)
         else
           work.reject(new ServeError('internal', 'the model ended under this request', { reason: 'BACKEND' }))
       }
@@ -234,6 +238,16 @@ export class Scheduler {
     this.#queues.push(work, true)
   }
 }
+
+/** The memory of a request that runs alone, for the run; null: it needs a copy. */
+function lend([work, ...others]: readonly Work[]): Memory | null {
+  if (others.length > 0 || !work?.memory) return null
+  // A request that has timed out meanwhile must not take it away from under the run.
+  work.memory.retain()
+  return work.memory
+}
+
+const LOST = 'the session that had this request has ended'
 
 /** Requests that were given a key of their own. */
 let alones = 0

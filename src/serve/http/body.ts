@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { gunzip, inflate } from 'node:zlib'
 import { invalid, quoted, ServeError } from '../protocol/errors.ts'
 import { buffers } from '../execution/buffers.ts'
+import type { Memory } from '../execution/work.ts'
 import type { HttpLimits } from './limits.ts'
 
 /** Memory that all bodies together may take. */
@@ -30,16 +31,33 @@ export class BodyBudget {
 }
 
 /** A body, and the share of the budget that it holds until it is released. */
-export class Body {
-  readonly bytes: Uint8Array
+export class Body implements Memory {
+  readonly #offset: number
+  readonly #length: number
   readonly #budget: BodyBudget
   readonly #held: number
+  #bytes: Uint8Array
   #users = 1
 
   constructor(bytes: Uint8Array, budget: BodyBudget, held: number) {
-    this.bytes = bytes
+    this.#offset = bytes.byteOffset
+    this.#length = bytes.byteLength
+    this.#bytes = bytes
     this.#budget = budget
     this.#held = held
+  }
+
+  /** None while its memory is lent. */
+  get bytes(): Uint8Array {
+    return this.#bytes
+  }
+
+  get buffer(): ArrayBufferLike {
+    return this.#bytes.buffer
+  }
+
+  give(buffer: ArrayBuffer): void {
+    this.#bytes = new Uint8Array(buffer, this.#offset, this.#length)
   }
 
   /** Keeps it for one more `release`. */
@@ -51,7 +69,7 @@ export class Body {
   release(): void {
     if (--this.#users !== 0) return
     this.#budget.give(this.#held)
-    buffers.give(this.bytes.buffer)
+    buffers.give(this.buffer)
   }
 }
 
@@ -90,8 +108,12 @@ export class Bodies {
     this.#budget = new BodyBudget(limits.allBodiesBytes)
   }
 
-  /** Whoever reads a body releases it, whatever becomes of the request: no event is sure to come when a client leaves. */
-  async read(request: IncomingMessage): Promise<Body> {
+  /**
+   * Whoever reads a body releases it, whatever becomes of the request: no event is sure to come when a client leaves.
+   *
+   * @param lead bytes before what should lie at a multiple of ALIGNMENT; NaN: nothing should
+   */
+  async read(request: IncomingMessage, lead = NaN): Promise<Body> {
     const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity'
     const unpacker = UNPACK.get(encoding)
     if (encoding !== 'identity' && unpacker === undefined) {
@@ -100,7 +122,7 @@ export class Bodies {
         `content-encoding ${quoted(encoding)}: expected gzip or deflate`,
       )
     }
-    const body = await collect(request, this.#limits, this.#budget)
+    const body = await collect(request, lead, this.#limits, this.#budget)
     if (unpacker === undefined) return body
     try {
       return await this.#unpacking.run(() => unpack(body.bytes, unpacker, this.#limits, this.#budget))
@@ -168,14 +190,23 @@ export function isUnread({ complete, headers }: IncomingMessage): boolean {
   return announced && !complete
 }
 
+/** Of a tensor in memory, as vector instructions like it. */
+const ALIGNMENT = 64
+
 /** Grows with what comes, to no more than is announced; small chunks do not stay small pieces. */
-function collect(request: IncomingMessage, { bodyBytes }: BodyLimits, budget: BodyBudget): Promise<Body> {
+function collect(
+  request: IncomingMessage,
+  lead: number,
+  { bodyBytes }: BodyLimits,
+  budget: BodyBudget,
+): Promise<Body> {
   const declared = Number(request.headers['content-length'] ?? NaN)
   if (declared > bodyBytes) throw tooLarge(declared, bodyBytes)
   if (request.destroyed) throw gone()
   const most = Number.isNaN(declared) ? bodyBytes : declared
   let held = 0
-  let buffer = buffers.take(Number.isNaN(declared) ? 0 : Math.min(declared, FIRST_BYTES))
+  const start = -lead & (ALIGNMENT - 1)
+  let buffer = buffers.take(start + (Number.isNaN(declared) ? 0 : Math.min(declared, FIRST_BYTES)))
   let length = 0
   let settled = false
   return new Promise<Body>((resolve, reject) => {
@@ -194,8 +225,8 @@ function collect(request: IncomingMessage, { bodyBytes }: BodyLimits, budget: Bo
       held += step
     }
     const grow = (needed: number) => {
-      const larger = buffers.take(Math.min(most, Math.max(needed, 4 * buffer.length, 16_384)))
-      larger.set(buffer.subarray(0, length))
+      const larger = buffers.take(start + Math.min(most, Math.max(needed, 4 * buffer.length, 16_384)))
+      larger.set(buffer.subarray(0, start + length))
       buffers.give(buffer.buffer)
       buffer = larger
     }
@@ -204,22 +235,24 @@ function collect(request: IncomingMessage, { bodyBytes }: BodyLimits, budget: Bo
       try {
         if (needed > most) throw tooLarge(needed, bodyBytes)
         if (needed > held) hold(needed)
-        if (needed > buffer.length) grow(needed)
+        if (start + needed > buffer.length) grow(needed)
       } catch (error) {
         fail(error as ServeError)
         return
       }
-      buffer.set(chunk, length)
+      buffer.set(chunk, start + length)
       length = needed
     }
     request.on('data', onData)
     request.once('end', () => {
       if (settled) return
       settled = true
-      resolve(new Body(buffer.subarray(0, length), budget, held))
+      resolve(new Body(buffer.subarray(start, start + length), budget, held))
     })
     // All bytes may be here and their end not be told: a connection that is reset destroys the request before.
-    request.once('close', () => fail(gone()))
+    request.once('close', () => {
+      if (!settled) fail(gone())
+    })
   })
 }
 

@@ -28,6 +28,10 @@ export interface InferContext {
 }
 
 const HEADER = 'Inference-Header-Content-Length'
+const HEADER_KEY = 'inference-header-content-length'
+
+/** Less goes out in one piece. */
+const SMALLEST_IN_PARTS = 4096
 
 /** Less is not worth packing. */
 const SMALLEST_PACKED = 1024
@@ -43,7 +47,8 @@ export async function infer(
   request: InferRequest,
   reply: FastifyReply,
 ): Promise<void> {
-  const body = await context.bodies.read(request.raw)
+  // What is no number is refused when the body has been read.
+  const body = await context.bodies.read(request.raw, Number(request.headers[HEADER_KEY]))
   try {
     await send(request, reply, await answer(context, request, reply, body))
   } finally {
@@ -65,6 +70,8 @@ async function answer(
     outputs: asked.outputs.map(({ name }) => name),
     timeout: asked.timeout,
     started,
+    // A shadow wants them afterwards.
+    memory: model.shadowOf(version) ? undefined : body,
     onQueued: work => reply.raw.once('close', work.cancel),
   })
   shadows.follow(model, version, asked, results, body)
@@ -83,7 +90,7 @@ function decode(
   started: number,
 ): TensorRequest {
   try {
-    return decodeRequest(body, headerLength, version.signature, limits)
+    return decodeRequest(body, headerLength, version.headers, limits)
   } catch (error) {
     version.refused(started)
     throw error
@@ -91,7 +98,7 @@ function decode(
 }
 
 function headerLengthOf({ headers }: FastifyRequest): number | null {
-  const text = headers[HEADER.toLowerCase()]
+  const text = headers[HEADER_KEY]
   if (text === undefined) return null
   if (typeof text === 'string' && /^\d{1,10}$/.test(text)) return Number(text)
   throw invalid(`${HEADER}: expected a number of bytes, found ${quoted(text)}`)
@@ -115,6 +122,11 @@ async function send(
   reply.hijack()
   const { raw } = reply
   raw.writeHead(200, reply.getHeaders() as Record<string, string>)
+  if (total < SMALLEST_IN_PARTS) {
+    // One text with the headers is one plain write: less work than several buffers.
+    raw.end(Buffer.concat(parts).toString('latin1'), 'latin1')
+    return
+  }
   raw.cork()
   for (const part of parts) raw.write(part)
   raw.end()

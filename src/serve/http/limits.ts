@@ -1,6 +1,6 @@
 /** Bounds on what a request may make the server do. */
 
-import type { RequestLimits } from '../protocol/request.ts'
+import type { RequestLimits } from '../protocol/request-header.ts'
 
 export interface HttpLimits extends RequestLimits {
   /** Bytes of a body, as it comes and unpacked. */

@@ -1,47 +1,21 @@
 /**
- * From the body of an inference request to tensors. Source: Open Inference Protocol v2 and Triton's extensions
- * binary_tensor_data (JSON header, then little-endian tensors in the order of the inputs), classification and parameters.
+ * From the body of an inference request to tensors. Source: Open Inference Protocol v2 and Triton's extension
+ * binary_tensor_data (JSON header, then little-endian tensors in the order of the inputs).
  */
 
-import { Compile } from 'typebox/compile'
 import type { Feeds } from '../../runtime/engine.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { decodeStrings } from './bytes-elements.ts'
-import { BINARY_ONLY, elementBytes } from './datatypes.ts'
+import { elementBytes } from './datatypes.ts'
 import { invalid, quoted } from './errors.ts'
 import { tensorOfJson } from './json-elements.ts'
-import { scanRequest, type ScannedJson, type ScanLimits } from './json-scan.ts'
-import { InferenceRequest, type Parameters, type RequestInput } from './schemas.ts'
-import {
-  checkShape,
-  memoryOf,
-  portNamed,
-  type PortSpec,
-  type Signature,
-  type TensorLimits,
-} from './signature.ts'
+import type { AnnouncedInput, HeaderReader, RequestHeader, RequestLimits } from './request-header.ts'
+import { checkShape, type PortSpec, type Signature } from './signature.ts'
 
-export interface AskedOutput {
-  readonly name: string
-  /** As binary data, or in the JSON. */
-  readonly binary: boolean
-  /** The most likely classes in place of the tensor; 0: the tensor. */
-  readonly classes: number
-}
-
-export interface TensorRequest {
-  readonly id: string | null
-  readonly parameters: Parameters
-  /** One for each input of the model, as its signature says. */
+export interface TensorRequest extends Omit<RequestHeader, 'inputs'> {
+  /** One for each input of the model, as its signature says. Binary data is not copied: they are views of the body. */
   readonly inputs: Feeds
-  readonly outputs: readonly AskedOutput[]
-  /** After which an answer is of no use, in milliseconds; null: none given. */
-  readonly timeout: number | null
 }
-
-export interface RequestLimits extends TensorLimits, ScanLimits {}
-
-const schema = Compile(InferenceRequest)
 
 /**
  * @param headerLength bytes of JSON before binary data (`Inference-Header-Content-Length`); null: all of the body is JSON;
@@ -50,117 +24,55 @@ const schema = Compile(InferenceRequest)
 export function decodeRequest(
   body: Uint8Array,
   headerLength: number | null,
-  signature: Signature,
+  reader: HeaderReader,
   limits: RequestLimits,
 ): TensorRequest {
-  if (headerLength === 0) return rawRequest(body, signature, limits)
+  if (headerLength === 0) return rawRequest(body, reader.signature, limits)
   if (headerLength !== null && headerLength > body.byteLength) {
     throw invalid(
       `Inference-Header-Content-Length is ${headerLength}, more than the ${body.byteLength} bytes of the body`,
     )
   }
   const json = headerLength === null ? body : body.subarray(0, headerLength)
-  const binary = body.subarray(json.byteLength)
-  const scanned = scanRequest(json, limits)
-  const request = checkRequest(scanned.value)
-  const { parameters = {} } = request
-  return {
-    id: request.id ?? null,
-    parameters,
-    inputs: decodeInputs(request.inputs, json, scanned, binary, signature, limits),
-    outputs: askedOutputs(request, signature),
-    timeout: timeoutOf(parameters),
-  }
+  const header = reader.read(json, limits)
+  return { ...header, inputs: decodeInputs(header.inputs, json, body.subarray(json.byteLength)) }
 }
 
-/** Whether it is a request at all; says where not. */
-function checkRequest(value: unknown): InferenceRequest {
-  if (schema.Check(value)) return value
-  const [error] = schema.Errors(value)
-  const missing = error?.params as { requiredProperties?: readonly string[] } | undefined
-  const what = missing?.requiredProperties?.length
-    ? `"${missing.requiredProperties.join('", "')}" is missing`
-    : (error?.message ?? 'unexpected form')
-  throw invalid(`the request is not valid at ${quoted(error?.instancePath || '/')}: ${what}`)
-}
-
-function decodeInputs(
-  inputs: readonly RequestInput[],
-  json: Uint8Array,
-  { spans }: ScannedJson,
-  binary: Uint8Array,
-  signature: Signature,
-  limits: RequestLimits,
-): Feeds {
+function decodeInputs(inputs: readonly AnnouncedInput[], json: Uint8Array, binary: Uint8Array): Feeds {
   const feeds = new Map<string, Tensor>()
-  let total = 0
   let at = 0
-  for (const input of inputs) {
-    const port = portNamed(signature.inputs, input.name, 'input')
-    const where = `input ${quoted(input.name)}`
-    if (feeds.has(input.name)) throw invalid(`${where} is given twice`)
-    if (input.datatype !== port.datatype) {
-      throw invalid(`${where}: expected datatype ${port.datatype}, found ${input.datatype}`)
+  for (const { port, dims, elements, data } of inputs) {
+    if (!('bytes' in data)) {
+      feeds.set(port.name, tensorOfJson(json, data, port.datatype, dims, inputNamed(port)))
+      continue
     }
-    const elements = checkShape(port, input.shape, limits)
-    total += memoryOf(port.datatype, elements)
-    if (total > limits.decodedBytes) {
-      throw invalid(`the inputs have more than ${limits.decodedBytes} bytes, which is the most allowed`)
-    }
-    const size = binarySize(input, where)
-    if (size === null) {
-      if (input.data === undefined) throw invalid(`${where} has no data`)
-      if (BINARY_ONLY.has(port.datatype)) {
-        throw invalid(`${where}: ${port.datatype} has no JSON form, send it as binary data`)
-      }
-      feeds.set(
-        input.name,
-        tensorOfJson(json, spans[input.data as number]!, port.datatype, input.shape, where),
+    if (data.bytes > binary.byteLength - at) {
+      throw invalid(
+        `${inputNamed(port)}: binary_data_size is ${data.bytes}, but ${binary.byteLength - at} bytes are left in the body`,
       )
-    } else {
-      if (input.data !== undefined) throw invalid(`${where} has both "data" and "binary_data_size"`)
-      if (size > binary.byteLength - at) {
-        throw invalid(
-          `${where}: binary_data_size is ${size}, but ${binary.byteLength - at} bytes are left in the body`,
-        )
-      }
-      feeds.set(input.name, binaryTensor(port, input.shape, elements, binary.subarray(at, at + size)))
-      at += size
     }
+    feeds.set(port.name, binaryTensor(port, dims, elements, binary.subarray(at, at + data.bytes)))
+    at += data.bytes
   }
   if (at !== binary.byteLength) {
     throw invalid(`unexpected additional input data: ${binary.byteLength - at} bytes behind the last tensor`)
   }
-  const absent = signature.inputs.filter(({ name }) => !feeds.has(name))
-  if (absent.length > 0) {
-    throw invalid(
-      `expected ${signature.inputs.length} inputs, found ${feeds.size}; missing: ${absent.map(({ name }) => quoted(name)).join(', ')}`,
-    )
-  }
   return feeds
 }
 
-function binarySize({ parameters }: RequestInput, where: string): number | null {
-  const size = parameters?.['binary_data_size']
-  if (size === undefined) return null
-  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
-    throw invalid(`${where}: binary_data_size: expected a number of bytes, found ${quoted(size)}`)
-  }
-  return size
-}
+const inputNamed = ({ name }: PortSpec) => `input ${quoted(name)}`
 
 function binaryTensor(port: PortSpec, dims: readonly number[], elements: number, data: Uint8Array): Tensor {
-  const where = `input ${quoted(port.name)}`
-  if (port.datatype === 'BYTES') return new Tensor(port.dtype, dims, decodeStrings(data, elements, where))
+  if (port.datatype === 'BYTES') return new Tensor(port.dtype, dims, decodeStrings(data, elements, inputNamed(port)))
   const expected = elements * elementBytes(port.datatype)
   if (data.byteLength !== expected) {
     throw invalid(
-      `${where}: unexpected number of bytes ${data.byteLength}, expected ${expected} for ${port.datatype} [${dims.join(',')}]`,
+      `${inputNamed(port)}: unexpected number of bytes ${data.byteLength}, expected ${expected} for ${port.datatype} [${dims.join(',')}]`,
     )
   }
   // Other values than 0 and 1 are no booleans to ONNX Runtime's kernels.
   if (port.datatype === 'BOOL' && data.some(byte => byte > 1)) {
-    throw invalid(`${where}: BOOL data must be bytes 0 and 1`)
+    throw invalid(`${inputNamed(port)}: BOOL data must be bytes 0 and 1`)
   }
   return new Tensor(port.dtype, dims, data)
 }
@@ -184,7 +96,7 @@ function rawRequest(body: Uint8Array, signature: Signature, limits: RequestLimit
     throw invalid('a raw binary request holds one BYTES element, the input has more')
   if (!strings && open === 1 && (unit === 0 || body.byteLength % unit !== 0)) {
     throw invalid(
-      `input ${quoted(port.name)}: expected a multiple of ${unit} bytes, found ${body.byteLength}`,
+      `${inputNamed(port)}: expected a multiple of ${unit} bytes, found ${body.byteLength}`,
     )
   }
   const size = strings ? 1 : open === 1 ? body.byteLength / unit : 1
@@ -198,40 +110,4 @@ function rawRequest(body: Uint8Array, signature: Signature, limits: RequestLimit
     outputs: signature.outputs.map(({ name }) => ({ name, binary: true, classes: 0 })),
     timeout: null,
   }
-}
-
-function askedOutputs({ outputs, parameters = {} }: InferenceRequest, signature: Signature): AskedOutput[] {
-  const everyBinary = booleanOf(parameters, 'binary_data_output') ?? false
-  if (outputs === undefined || outputs.length === 0) {
-    return signature.outputs.map(({ name }) => ({ name, binary: everyBinary, classes: 0 }))
-  }
-  const names = new Set<string>()
-  return outputs.map(({ name, parameters: own = {} }) => {
-    portNamed(signature.outputs, name, 'output')
-    if (names.has(name)) throw invalid(`output ${quoted(name)} is asked for twice`)
-    names.add(name)
-    return { name, binary: booleanOf(own, 'binary_data') ?? everyBinary, classes: classesOf(own) }
-  })
-}
-
-function booleanOf(parameters: Parameters, key: string): boolean | undefined {
-  const value = parameters[key]
-  if (value === undefined || typeof value === 'boolean') return value
-  throw invalid(`parameter ${key}: expected true or false, found ${quoted(value)}`)
-}
-
-function classesOf(parameters: Parameters): number {
-  const value = parameters['classification']
-  if (value === undefined) return 0
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 1e6) return value
-  throw invalid(`parameter classification: expected a number of classes, found ${quoted(value)}`)
-}
-
-/** The reserved parameter `timeout` is in microseconds. */
-function timeoutOf(parameters: Parameters): number | null {
-  const value = parameters['timeout']
-  if (value === undefined) return null
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 0)
-    return value === 0 ? null : value / 1000
-  throw invalid(`parameter timeout: expected microseconds, found ${quoted(value)}`)
 }

@@ -5,7 +5,7 @@ import { encodeStrings } from './bytes-elements.ts'
 import { classify } from './classification.ts'
 import { BINARY_ONLY, datatypeOf, type Datatype } from './datatypes.ts'
 import { invalid, quoted, ServeError } from './errors.ts'
-import type { AskedOutput } from './request.ts'
+import type { AskedOutput } from './request-header.ts'
 import type { InferenceResponse } from './schemas.ts'
 
 /** Who answers. */

@@ -6,9 +6,10 @@ import { batchKey, itemsOf } from '../execution/batch.ts'
 import type { Instance } from '../execution/instance.ts'
 import type { Scheduler } from '../execution/scheduler.ts'
 import type { Statistics } from '../execution/statistics.ts'
-import { Work, type Results } from '../execution/work.ts'
+import { Work, type Memory, type Results } from '../execution/work.ts'
 import { ServeError } from '../protocol/errors.ts'
 import type { Answerer } from '../protocol/response.ts'
+import { HeaderReader } from '../protocol/request-header.ts'
 import type { Signature } from '../protocol/signature.ts'
 import type { ModelSettings } from './settings.ts'
 import type { VersionSource } from './sources.ts'
@@ -38,6 +39,8 @@ export interface InferOptions {
   readonly timeout: number | null
   /** When it came in, of performance.now(). */
   readonly started: number
+  /** What the inputs lie in, where nobody needs them any more. */
+  readonly memory?: Memory | undefined
   readonly onQueued?: (work: Work) => void
 }
 
@@ -49,6 +52,7 @@ export class ServedVersion implements Answerer {
   readonly instances: readonly Instance[]
   readonly scheduler: Scheduler
   readonly statistics: Statistics
+  readonly headers: HeaderReader
   #retired = false
 
   constructor(
@@ -58,6 +62,7 @@ export class ServedVersion implements Answerer {
     statistics: Statistics,
   ) {
     this.facts = facts
+    this.headers = new HeaderReader(facts.signature)
     this.instances = instances
     this.scheduler = scheduler
     this.statistics = statistics
@@ -84,10 +89,10 @@ export class ServedVersion implements Answerer {
   }
 
   /** Runs a request; counts it, whatever comes of it. `onQueued` gets it when it waits, to take it back. */
-  async infer(inputs: Feeds, { outputs, timeout, started, onQueued }: InferOptions): Promise<Results> {
+  async infer(inputs: Feeds, { outputs, timeout, started, memory, onQueued }: InferOptions): Promise<Results> {
     const items = this.batched ? itemsOf(inputs) : null
     const work = new Work(inputs, items ?? 1, this.#keyOf(inputs, items), {
-      outputs,
+      ...{ outputs, memory },
       timeout: Math.min(timeout ?? Infinity, this.facts.settings.timeout),
     })
     try {
