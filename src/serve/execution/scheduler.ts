@@ -17,6 +17,8 @@ import type { Memory, Work } from './work.ts'
 export interface BatchPolicy {
   /** Samples of a run at most; 1: requests never run together. */
   readonly maxBatch: number
+  /** So many make a run as good as it gets. */
+  readonly goodBatch: number
   /** Milliseconds that a request may wait for others. */
   readonly maxDelay: number
   /** Requests that may wait. */
@@ -28,15 +30,20 @@ const MOST_CRASHES = 2
 
 /** A run that takes so long is not worth hurrying for. */
 const SHORT_RUN_MS = 5
+/** Beside a run that takes so long, what comes with every run is little. */
+const LONG_RUN_MS = 10
 
 export class Scheduler {
   readonly #instances: readonly Instance[]
+  /** Takes what comes alone. */
+  readonly #lone: Instance | null
   readonly #policy: BatchPolicy
   readonly #statistics: Statistics
   /** Every output that the model has as a tensor. */
   readonly #outputs: readonly string[]
   readonly #queues = new Queues()
   #timer: NodeJS.Timeout | null = null
+  #soon: NodeJS.Immediate | null = null
   #running = 0
   /** When the runs that go on were begun, of performance.now(). */
   readonly #begun = new Set<number>()
@@ -46,13 +53,16 @@ export class Scheduler {
   #perRun = Infinity
   #idle: (() => void) | null = null
 
+  /** `lone`: a session with more threads, for a request that has the machine for itself; null: there is none. */
   constructor(
     instances: readonly Instance[],
+    lone: Instance | null,
     outputs: readonly string[],
     policy: BatchPolicy,
     statistics: Statistics,
   ) {
     this.#instances = instances
+    this.#lone = lone
     this.#outputs = outputs
     this.#policy = policy
     this.#statistics = statistics
@@ -80,7 +90,7 @@ export class Scheduler {
       return
     }
     this.#queues.push(work)
-    this.pump()
+    this.#pumpSoon()
   }
 
   /** Seconds until the queue is likely to be worked off. */
@@ -100,10 +110,26 @@ export class Scheduler {
   /** Gives sessions what waits. */
   pump(): void {
     for (let next = this.#next(); next !== null; next = this.#next()) {
-      const most = this.#batching ? this.#policy.maxBatch : 1
+      const most = this.#batching ? this.#share(next.key) : 1
       void this.#run(next.instance, this.#queues.take(next.key, most))
     }
     if (this.pending === 0) this.#idle?.()
+  }
+
+  /**
+   * Samples that make a run full. Messages and waking threads cost a short run as much as a long one, so samples that are
+   * cheaper than those that were measured go together in larger numbers.
+   */
+  get #fullBatch(): number {
+    const { maxBatch, goodBatch } = this.#policy
+    const short = this.#perItem > 0 ? Math.floor(LONG_RUN_MS / this.#perItem) : 0
+    return Math.min(maxBatch, Math.max(goodBatch, short))
+  }
+
+  /** Samples for one run: what waits is for all sessions that are free. */
+  #share(key: string): number {
+    const free = this.#instances.filter(({ ready, running }) => ready && running === 0).length
+    return Math.min(this.#fullBatch, Math.ceil(this.#queues.itemsOf(key) / Math.max(1, free)))
   }
 
   /** The batch that has waited longest of those that are full or need wait no more, and who runs it. */
@@ -113,7 +139,7 @@ export class Scheduler {
     let bestFull = false
     let soonest = Infinity
     for (const head of this.#queues.heads()) {
-      const full = this.#queues.itemsOf(head.key) >= this.#policy.maxBatch
+      const full = this.#queues.itemsOf(head.key) >= this.#fullBatch
       const wait = full ? 0 : head.queued + this.#policy.maxDelay - now
       if (wait > 0) soonest = Math.min(soonest, wait)
       else if (best === null || head.queued < best.queued) {
@@ -138,6 +164,9 @@ export class Scheduler {
    */
   #free(full: boolean): Instance | undefined {
     const most = full && this.#perRun < SHORT_RUN_MS ? 1 : 0
+    this.#lone?.check()
+    const alone = this.#begun.size === 0 && this.#queues.requests === 1
+    if (alone && this.#lone?.ready) return this.#lone
     let free: Instance | undefined
     for (const instance of this.#instances) {
       instance.check()
@@ -145,6 +174,14 @@ export class Scheduler {
       if (free === undefined || instance.running < free.running) free = instance
     }
     return free
+  }
+
+  /** When the requests that came in at one time have all been read. */
+  #pumpSoon(): void {
+    this.#soon ??= setImmediate(() => {
+      this.#soon = null
+      this.pump()
+    })
   }
 
   #pumpIn(ms: number): void {
@@ -191,7 +228,7 @@ export class Scheduler {
     lent?.release()
     this.#begun.delete(started)
     this.#running -= works.length
-    this.pump()
+    this.#pumpSoon()
   }
 
   #learn(ms: number, items: number): void {

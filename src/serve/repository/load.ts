@@ -64,7 +64,7 @@ async function prepare(
   { engine, settings, previous, check }: LoadContext,
   sessions: Sessions,
 ): Promise<Omit<VersionFacts, 'memory'>> {
-  const first = await sessions.open(settings.threads ?? previous?.facts.settings.threads ?? null)
+  const first = await sessions.open(settings.threads ?? threadsOfFirst(previous))
   const signature = signatureOf(first, description)
   check(signature)
   // A model of another form is another model, whatever its name.
@@ -80,8 +80,9 @@ async function prepare(
       : await tune(sessions, first, {
           ...{ settings, batched, outputs, sample: probe.feeds },
           onCpu: engine.name === CPU,
+          weights: await bytesOf([source.path, ...description.dataFiles]),
         })
-  while (sessions.opened.length < tuning.instances) await sessions.open(tuning.threads)
+  while (sessions.opened.length < tuning.instances + Number(tuning.lone)) await sessions.open(tuning.threads)
   const labels = source.labels === null ? description.labels : await readLabels(source.labels)
   const { dataFiles } = description
   return { name, source, signature, labels, dataFiles, batched, probe, settings: { ...settings, ...tuning } }
@@ -91,9 +92,23 @@ async function prepare(
 function pick(known: VersionFacts['settings'], settings: ModelSettings): Tuning {
   return {
     maxBatch: settings.maxBatch ?? known.maxBatch,
+    goodBatch: settings.maxBatch ?? known.goodBatch,
     instances: settings.instances ?? known.instances,
     threads: settings.threads ?? known.threads,
+    lone: known.lone && settings.instances === null && settings.threads === null,
   }
+}
+
+/** Of the session that a version is tried with; null: the engine's own number. */
+function threadsOfFirst(previous: ServedVersion | null): number | null {
+  if (previous === null) return null
+  const { lone, threads } = previous.facts.settings
+  return lone ? null : threads
+}
+
+async function bytesOf(paths: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(paths.map(async path => (await stat(path)).size))
+  return sizes.reduce((sum, size) => sum + size, 0)
 }
 
 function refuseWorse({ source, probe }: VersionFacts, found: ProbeResult): void {
@@ -114,9 +129,10 @@ function makeVersion(
   // Counters go on where a file is replaced under its version.
   const same = previous?.version === facts.source.version
   const statistics = same ? previous.statistics : new Statistics(listeners)
+  const { lone, threads } = facts.settings
   const instances = sessions.opened.map(
-    runner =>
-      new Instance(runner, () => sessions.replace(facts.settings.threads), {
+    (runner, i) =>
+      new Instance(runner, () => sessions.replace(lone && i === 0 ? null : threads), {
         crashed: listeners.crashed,
         failed: listeners.restartFailed,
         opened: () => {
@@ -126,6 +142,7 @@ function makeVersion(
       }),
   )
   const outputs = facts.signature.outputs.map(({ name }) => name)
-  const scheduler: Scheduler = new Scheduler(instances, outputs, facts.settings, statistics)
+  const [first, others] = lone ? [instances[0]!, instances.slice(1)] : [null, instances]
+  const scheduler: Scheduler = new Scheduler(others, first, outputs, facts.settings, statistics)
   return new ServedVersion(facts, instances, scheduler, statistics)
 }

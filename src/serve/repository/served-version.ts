@@ -12,6 +12,7 @@ import type { Answerer } from '../protocol/response.ts'
 import { HeaderReader } from '../protocol/request-header.ts'
 import type { Signature } from '../protocol/signature.ts'
 import type { ModelSettings } from './settings.ts'
+import type { Tuning } from './tune.ts'
 import type { VersionSource } from './sources.ts'
 
 /** What is known of a version once it is loaded. */
@@ -25,7 +26,7 @@ export interface VersionFacts {
   /** Whether requests share runs; the first dimension then counts samples. */
   readonly batched: boolean
   /** Settings with everything measured. */
-  readonly settings: Required<{ readonly [K in keyof ModelSettings]: NonNullable<ModelSettings[K]> }>
+  readonly settings: Omit<ModelSettings, keyof Tuning> & Tuning
   /** One sample that it ran on. */
   readonly probe: { readonly feeds: Feeds | null; readonly finite: boolean; readonly note: string | null }
   /** Bytes of its file and of the process more after it was loaded. */
