@@ -221,6 +221,38 @@ test('JSON and binary tensors in one request', () => {
   ])
 })
 
+test('a header that comes again goes with the tensors behind it, and with its own id', () => {
+  const reader = new HeaderReader(SIGNATURE)
+  const request = (id: string | null, values: readonly number[], extra = 0) => {
+    const header = bytes(
+      JSON.stringify({
+        ...(id === null ? {} : { id }),
+        inputs: [
+          { name: 'a', datatype: 'FP32', shape: [1, 2], parameters: { binary_data_size: 8 } },
+          { name: 'b', datatype: 'INT64', shape: [1], parameters: { binary_data_size: 8 } },
+        ],
+      }),
+    )
+    const body = new Uint8Array(header.length + 16 + extra)
+    body.set(header)
+    body.set(new Uint8Array(Float32Array.from(values).buffer), header.length)
+    body.set(new Uint8Array(BigInt64Array.of(BigInt(values[0]!)).buffer), header.length + 8)
+    return decodeRequest(body, header.length, reader, LIMITS)
+  }
+  for (let i = 0; i < 200; i++) {
+    const { id, inputs } = request(null, [i, -i])
+    assert.is(id, null)
+    assert.equal(inputs.get('a')!.toNumbers(), [i, -i])
+    assert.equal(Array.from(inputs.get('b')!.view() as BigInt64Array), [BigInt(i)])
+    assert.is(request(String(i), [i, 0]).id, String(i))
+  }
+  // Known or not, what is behind it must have its size.
+  assert.match(
+    refusal(() => request(null, [1, 2], 3)),
+    /3 bytes behind the last tensor/,
+  )
+})
+
 test('what is wrong with a request is said by name', () => {
   const a = { name: 'a', datatype: 'FP32', shape: [1, 2], data: [1, 2] }
   const b = { name: 'b', datatype: 'INT64', shape: [1], data: [1] }

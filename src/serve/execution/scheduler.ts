@@ -84,7 +84,10 @@ export class Scheduler {
 
   /** Puts a request into its queue, or refuses it where too many wait: either shows in `work.done`. */
   submit(work: Work): void {
-    if (this.#queues.requests >= this.#policy.maxQueue) {
+    const full = () => this.#queues.requests >= this.#policy.maxQueue
+    // What has come in just now does not wait for a session, only for the others that came with it.
+    if (full()) this.pump()
+    if (full()) {
       const message = `the queue is full: ${this.#queues.requests} requests wait for the model`
       work.reject(new ServeError('unavailable', message, { retryAfter: this.retryAfter() }))
       return
@@ -164,16 +167,25 @@ export class Scheduler {
    */
   #free(full: boolean): Instance | undefined {
     const most = full && this.#perRun < SHORT_RUN_MS ? 1 : 0
-    this.#lone?.check()
-    const alone = this.#begun.size === 0 && this.#queues.requests === 1
-    if (alone && this.#lone?.ready) return this.#lone
     let free: Instance | undefined
-    for (const instance of this.#instances) {
-      instance.check()
-      if (!instance.ready || instance.running > most) continue
+    for (const instance of this.#candidates()) {
+      if (instance.running > most) continue
       if (free === undefined || instance.running < free.running) free = instance
     }
     return free
+  }
+
+  /** Sessions that may run what waits. */
+  #candidates(): readonly Instance[] {
+    const ready = (instance: Instance) => {
+      instance.check()
+      return instance.ready
+    }
+    const lone = this.#lone && ready(this.#lone) ? [this.#lone] : []
+    const alone = this.#begun.size === 0 && this.#queues.requests === 1
+    if (alone && lone.length > 0) return lone
+    const others = this.#instances.filter(ready)
+    return others.length > 0 ? others : lone
   }
 
   /** When the requests that came in at one time have all been read. */
@@ -253,7 +265,8 @@ export class Scheduler {
     if (!instance.ready) {
       // The request need not be the cause: others were in the same session.
       for (const work of works) {
-        if (!work.intact) work.reject(new ServeError('unavailable', LOST, { retryAfter: 1, reason: 'BACKEND' }))
+        if (!work.intact)
+          work.reject(new ServeError('unavailable', LOST, { retryAfter: 1, reason: 'BACKEND' }))
         else if (++work.crashes < MOST_CRASHES) this.#again(work)
         else
           work.reject(new ServeError('internal', 'the model ended under this request', { reason: 'BACKEND' }))

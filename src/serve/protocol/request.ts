@@ -63,7 +63,8 @@ function decodeInputs(inputs: readonly AnnouncedInput[], json: Uint8Array, binar
 const inputNamed = ({ name }: PortSpec) => `input ${quoted(name)}`
 
 function binaryTensor(port: PortSpec, dims: readonly number[], elements: number, data: Uint8Array): Tensor {
-  if (port.datatype === 'BYTES') return new Tensor(port.dtype, dims, decodeStrings(data, elements, inputNamed(port)))
+  if (port.datatype === 'BYTES')
+    return new Tensor(port.dtype, dims, decodeStrings(data, elements, inputNamed(port)))
   const expected = elements * elementBytes(port.datatype)
   if (data.byteLength !== expected) {
     throw invalid(
@@ -95,9 +96,7 @@ function rawRequest(body: Uint8Array, signature: Signature, limits: RequestLimit
   if (strings && known !== 1)
     throw invalid('a raw binary request holds one BYTES element, the input has more')
   if (!strings && open === 1 && (unit === 0 || body.byteLength % unit !== 0)) {
-    throw invalid(
-      `${inputNamed(port)}: expected a multiple of ${unit} bytes, found ${body.byteLength}`,
-    )
+    throw invalid(`${inputNamed(port)}: expected a multiple of ${unit} bytes, found ${body.byteLength}`)
   }
   const size = strings ? 1 : open === 1 ? body.byteLength / unit : 1
   const dims = port.shape.map(dim => dim ?? size)

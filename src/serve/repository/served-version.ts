@@ -90,7 +90,10 @@ export class ServedVersion implements Answerer {
   }
 
   /** Runs a request; counts it, whatever comes of it. `onQueued` gets it when it waits, to take it back. */
-  async infer(inputs: Feeds, { outputs, timeout, started, memory, onQueued }: InferOptions): Promise<Results> {
+  async infer(
+    inputs: Feeds,
+    { outputs, timeout, started, memory, onQueued }: InferOptions,
+  ): Promise<Results> {
     const items = this.batched ? itemsOf(inputs) : null
     const work = new Work(inputs, items ?? 1, this.#keyOf(inputs, items), {
       ...{ outputs, memory },
