@@ -28,10 +28,8 @@ export interface BatchPolicy {
 /** Sessions that may end under one request before it is taken for the cause. */
 const MOST_CRASHES = 2
 
-/** A run that takes so long is not worth hurrying for. */
-const SHORT_RUN_MS = 5
-/** Beside a run that takes so long, what comes with every run is little. */
-const LONG_RUN_MS = 10
+/** Beside a run that takes so long, what comes with every run (messages, threads that wake) is little. */
+const SHORT_RUN_MS = 20
 
 export class Scheduler {
   readonly #instances: readonly Instance[]
@@ -125,7 +123,7 @@ export class Scheduler {
    */
   get #fullBatch(): number {
     const { maxBatch, goodBatch } = this.#policy
-    const short = this.#perItem > 0 ? Math.floor(LONG_RUN_MS / this.#perItem) : 0
+    const short = this.#perItem > 0 ? Math.floor(SHORT_RUN_MS / this.#perItem) : 0
     return Math.min(maxBatch, Math.max(goodBatch, short))
   }
 
