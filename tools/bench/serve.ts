@@ -30,6 +30,8 @@ const { values } = parseArgs({
   },
 })
 const SECONDS = 4
+/** Of load before the first round: so long the JavaScript engine goes on compiling. */
+const WARM_UP_SECONDS = 10
 const PEER_PORT = 8200
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-bench-'))
@@ -61,8 +63,8 @@ wrk.headers["Inference-Header-Content-Length"] = "${header}"
   return { header, body, script }
 }
 
-async function load(url: string, script: string, clients: string): Promise<Load> {
-  const args = ['-t1', `-c${clients}`, `-d${SECONDS}s`, '--latency', '-s', script, url]
+async function load(url: string, script: string, clients: string, seconds = SECONDS): Promise<Load> {
+  const args = ['-t1', `-c${clients}`, `-d${seconds}s`, '--latency', '-s', script, url]
   const { stdout } = await promisify(execFile)('wrk', args)
   if (/Non-2xx/.test(stdout)) throw new Error(`${url}: ${stdout}`)
   const ms = (quantile: string) => {
@@ -173,6 +175,7 @@ async function compare(name: string, model: string, sample: readonly number[], r
   const others: Load[] = []
   const batches: number[] = []
   const seen = { items: 0, runs: 0 }
+  if (!values.latency) await load(target(url), script, values.clients, WARM_UP_SECONDS)
   await meanBatch(client, seen)
   for (let round = 0; round < Number(values.rounds); round++) {
     if (values.latency) {
