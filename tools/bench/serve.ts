@@ -34,6 +34,8 @@ const SECONDS = 4
 const WARM_UP_SECONDS = 10
 const PEER_PORT = 8200
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+/** Servers that run: none is left behind, whatever happens. */
+const children: ChildProcess[] = []
 const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-bench-'))
 
 interface Load {
@@ -122,6 +124,7 @@ async function startServer(name: string, model: string): Promise<{ child: ChildP
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
+  children.push(child)
   let text = ''
   for await (const chunk of child.stdout) {
     text += String(chunk)
@@ -135,6 +138,7 @@ async function startPeer(model: string): Promise<ChildProcess> {
   const child = spawn(process.env['PYTHON'] ?? 'python3', [path('serve_peer.py'), model, String(PEER_PORT)], {
     stdio: 'inherit',
   })
+  children.push(child)
   for (let i = 0; i < 100; i++) {
     await sleep(200)
     if (
@@ -144,8 +148,9 @@ async function startPeer(model: string): Promise<ChildProcess> {
       )
     )
       return child
+    if (child.exitCode !== null) break
   }
-  throw new Error('the peer did not start')
+  throw new Error('the peer did not start: set PYTHON to an interpreter that has what serve_peer.py needs')
 }
 
 /** Samples of a run of the server, since the last call. */
@@ -219,5 +224,6 @@ try {
     }
   }
 } finally {
+  for (const child of children) child.kill('SIGTERM')
   rmSync(folder, { recursive: true, force: true })
 }
