@@ -11,15 +11,13 @@ export function repositoryEvents(logger: FastifyBaseLogger, metrics: Metrics): R
     loading: (model, version) => logger.info({ model, version }, 'loading'),
     loaded: ({ name: model, version, facts }, ms) => {
       metrics.loads.inc({ model, result: 'success' })
-      const { maxBatch, instances, threads } = facts.settings
+      const { maxBatch, goodBatch, instances, threads, lone } = facts.settings
       logger.info(
         {
           model,
           version,
           ms: Math.round(ms),
-          maxBatch,
-          instances,
-          threads,
+          ...{ maxBatch, goodBatch, instances, threads, lone },
           note: facts.probe.note ?? undefined,
         },
         'in service',

@@ -15,7 +15,7 @@ export function modelConfig(version: ServedVersion): object {
     max_batch_size: batched ? settings.maxBatch : 0,
     input: signature.inputs.map(port => configOf(port, batched)),
     output: signature.outputs.map(port => configOf(port, batched)),
-    instance_group: [{ kind: 'KIND_AUTO', count: settings.instances }],
+    instance_group: [{ kind: 'KIND_AUTO', count: settings.instances + Number(settings.lone) }],
     ...(batched
       ? { dynamic_batching: { max_queue_delay_microseconds: Math.round(settings.maxDelay * 1000) } }
       : {}),

@@ -1,6 +1,7 @@
 /** From a model's files to a version that takes requests: open, look at, try, measure, open the other sessions. */
 
 import { stat } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import type { Engine } from '../../runtime/engine.ts'
 import { CPU } from '../../runtime/engines.ts'
 import { InputError } from '../../util/errors.ts'
@@ -64,7 +65,7 @@ async function prepare(
   { engine, settings, previous, check }: LoadContext,
   sessions: Sessions,
 ): Promise<Omit<VersionFacts, 'memory'>> {
-  const first = await sessions.open(settings.threads ?? threadsOfFirst(previous))
+  const first = await sessions.open(settings.threads)
   const signature = signatureOf(first, description)
   check(signature)
   // A model of another form is another model, whatever its name.
@@ -82,7 +83,11 @@ async function prepare(
           onCpu: engine.name === CPU,
           weights: await bytesOf([source.path, ...description.dataFiles]),
         })
-  while (sessions.opened.length < tuning.instances + Number(tuning.lone)) await sessions.open(tuning.threads)
+  const { lone, threads } = tuning
+  // It has been opened with as many threads as it may have, before it was known how many it should.
+  const fits = lone || threads === (settings.threads ?? availableParallelism())
+  if (!fits && sessions.opened.includes(first)) await sessions.close(first)
+  while (sessions.opened.length < tuning.instances + Number(lone)) await sessions.open(threads)
   const labels = source.labels === null ? description.labels : await readLabels(source.labels)
   const { dataFiles } = description
   return { name, source, signature, labels, dataFiles, batched, probe, settings: { ...settings, ...tuning } }
@@ -97,13 +102,6 @@ function pick(known: VersionFacts['settings'], settings: ModelSettings): Tuning 
     threads: settings.threads ?? known.threads,
     lone: known.lone && settings.instances === null && settings.threads === null,
   }
-}
-
-/** Of the session that a version is tried with; null: the engine's own number. */
-function threadsOfFirst(previous: ServedVersion | null): number | null {
-  if (previous === null) return null
-  const { lone, threads } = previous.facts.settings
-  return lone ? null : threads
 }
 
 async function bytesOf(paths: readonly string[]): Promise<number> {
