@@ -6,7 +6,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
 import { keepFreedMemory } from '../util/keep-memory.ts'
 import { DeviceHealth } from './device-health.ts'
-import { LOOPBACK_NAMES } from './http/auth.ts'
+import { LOOPBACK_NAMES, type HostNames } from './http/auth.ts'
 import { Bodies } from './http/body.ts'
 import { makeApp, refuseOtherVerbs } from './http/app.ts'
 import { addInferRoutes } from './http/infer.ts'
@@ -106,7 +106,7 @@ function openApp(options: ServeOptions, host: string, logger: FastifyBaseLogger)
     adminToken: options.adminToken ?? null,
     logger,
     logRequests: options.logRequests ?? false,
-    browserHosts: hostsOf(options, host),
+    hosts: hostsOf(options, host),
   })
 }
 
@@ -169,10 +169,11 @@ function nothingServed({ places }: ServeOptions, repository: Repository): InputE
       })
 }
 
-/** Where only this machine can reach the server and no key is asked for, browsers must mean this machine. */
-function hostsOf({ hosts, apiKey }: ServeOptions, host: string): ReadonlySet<string> | null {
-  if (hosts !== undefined) return new Set([...LOOPBACK_NAMES, ...hosts])
-  return LOOPBACK.test(host) && apiKey === undefined ? LOOPBACK_NAMES : null
+/** Where only this machine can reach the server and no key is asked for, clients must mean this machine. */
+function hostsOf({ hosts, apiKey }: ServeOptions, host: string): HostNames {
+  const own = new Set(hosts)
+  if (hosts !== undefined) return { names: new Set([...LOOPBACK_NAMES, ...own]), own }
+  return { names: LOOPBACK.test(host) && apiKey === undefined ? LOOPBACK_NAMES : null, own }
 }
 
 async function listen(app: FastifyInstance, host: string, port: number, tls: boolean): Promise<string> {

@@ -1,8 +1,7 @@
-/** The server as its clients see it: every datatype both ways, health, statistics, limits, access, an orderly end. */
+/** The server as its clients see it: every datatype both ways, health, statistics, limits, an orderly end. */
 
 import { readFileSync } from 'node:fs'
 import { request as httpsRequest } from 'node:https'
-import { connect } from 'node:net'
 import { promisify } from 'node:util'
 import { deflateSync, gunzip, gzipSync } from 'node:zlib'
 import { test } from 'uvu'
@@ -10,6 +9,7 @@ import * as assert from 'uvu/assert'
 import { InferenceClient } from '../../src/serve/client/client.ts'
 import type { ClientTensor } from '../../src/serve/client/tensor.ts'
 import { DATATYPES, type Datatype } from '../../src/serve/protocol/datatypes.ts'
+import { exchange } from './support/exchange.ts'
 import { gatherModel, identityModel, publish, scaleModel, slowModel } from './support/small-models.ts'
 import { ask, closeAll, numbersOf, rowsOf, serve, temporaryFolder, until } from './support/running.ts'
 
@@ -185,34 +185,6 @@ test('bodies may be packed, answers are where they are asked to be', async () =>
   await running.close()
 })
 
-/** One request over a socket, answer and all. */
-async function exchange(
-  url: string,
-  line: string,
-  body: string | Buffer,
-  headers: Readonly<Record<string, string>> = {},
-): Promise<{ status: number; headers: Record<string, string>; body: Buffer }> {
-  const { hostname, port } = new URL(url)
-  const socket = connect(Number(port), hostname)
-  const bytes = Buffer.from(body)
-  const lines = Object.entries({ Host: hostname, Connection: 'close', ...headers }).map(
-    e => `${e[0]}: ${e[1]}\r\n`,
-  )
-  socket.write(`${line} HTTP/1.1\r\nContent-Length: ${bytes.length}\r\n${lines.join('')}\r\n`)
-  socket.write(bytes)
-  const chunks: Buffer[] = []
-  for await (const chunk of socket) chunks.push(chunk as Buffer)
-  const all = Buffer.concat(chunks)
-  const end = all.indexOf('\r\n\r\n')
-  const [first, ...rest] = all.subarray(0, end).toString().split('\r\n')
-  const pairs = rest.map(text => [text.split(': ')[0]!.toLowerCase(), text.replace(/^[^:]*: /, '')] as const)
-  return {
-    status: Number(first!.split(' ')[1]),
-    headers: Object.fromEntries(pairs),
-    body: all.subarray(end + 4),
-  }
-}
-
 test('requests that come together run together, and each gets its own rows', async () => {
   const path = folder.path('together', 'm.onnx')
   publish(path, await slowModel(1000))
@@ -311,51 +283,6 @@ test('an input that the model cannot be run on fails alone, without names of the
   const { message } = (results[1] as PromiseRejectedResult).reason as Error
   assert.match(message, /cannot be run on this input: .*out of data bounds, idx=9/)
   assert.not.match(message, /secret|\/|\.cc/)
-  await running.close()
-})
-
-test('keys open what they are for, and nothing else', async () => {
-  const path = folder.path('keys', 'm.onnx')
-  publish(path, await scaleModel(2))
-  const running = await serve([{ path, name: null }], { apiKey: 'user-key', adminToken: 'admin-key' })
-  const status = async (method: string, path: string, headers: Record<string, string> = {}) =>
-    (await fetch(running.url + path, { method, headers })).status
-  const bearer = (key: string) => ({ Authorization: `Bearer ${key}` })
-  for (const path of ['/v2/health/live', '/v2/health/ready', '/openapi.json']) {
-    assert.is(await status('GET', path), 200, path)
-  }
-  for (const path of ['/v2', '/v2/models/m', '/metrics', '/page/models.json', '/page/files/m/1/model.onnx']) {
-    assert.is(await status('GET', path), 401, path)
-    assert.is(await status('GET', path, bearer('user-kex')), 401, path)
-    assert.is(await status('GET', path, bearer('user-key')), 200, path)
-    assert.is(await status('GET', path, { 'X-API-Key': 'user-key' }), 200, path)
-    assert.is(await status('GET', path, bearer('admin-key')), 200, path)
-  }
-  assert.is(await status('POST', '/v2/repository/models/m/load'), 401)
-  assert.is(await status('POST', '/v2/repository/models/m/load', bearer('user-key')), 403)
-  assert.is(await status('POST', '/v2/repository/models/m/load', bearer('admin-key')), 200)
-  const upload = await fetch(`${running.url}/v2/repository/models/m/load`, {
-    method: 'POST',
-    headers: bearer('admin-key'),
-    body: JSON.stringify({ parameters: { 'file:1/model.onnx': 'AAAA' } }),
-  })
-  assert.is(upload.status, 400)
-  await running.close()
-})
-
-test('pages of other sites get nothing', async () => {
-  const path = folder.path('sites', 'm.onnx')
-  publish(path, await scaleModel(2))
-  const running = await serve([{ path, name: null }])
-  const { host } = new URL(running.url)
-  const status = async (headers: Record<string, string>) =>
-    (await exchange(running.url, 'GET /v2', '', headers)).status
-  assert.is(await status({}), 200)
-  assert.is(await status({ Host: 'any.name' }), 200, 'a program that names the server as it likes')
-  assert.is(await status({ Host: host, 'Sec-Fetch-Site': 'same-origin' }), 200)
-  assert.is(await status({ Host: host, 'Sec-Fetch-Site': 'cross-site' }), 403)
-  assert.is(await status({ Host: host, Origin: 'https://evil.example' }), 403)
-  assert.is(await status({ Host: 'rebound.example', 'Sec-Fetch-Site': 'same-origin' }), 403)
   await running.close()
 })
 

@@ -39,7 +39,7 @@ const NETWORK_OPTIONS = {
     array: true,
     nargs: 1,
     group: 'Network:',
-    describe: 'a further name by which browsers may address the server',
+    describe: 'a further name by which clients may address the server',
   },
 } as const satisfies Record<string, Options>
 
@@ -330,8 +330,9 @@ async function secret(
     (file === undefined ? process.env[variable] : (await readSecretFile(`${option}-file`, file)).toString())
   const trimmed = found?.trim()
   if (trimmed === undefined || (trimmed === '' && text === undefined && file === undefined)) return undefined
-  if (trimmed.length < 8 || /\s/.test(trimmed)) {
-    throw new UsageError(`${option}: expected at least 8 characters without spaces`)
+  // What a header can carry, whatever the client's idea of text is.
+  if (trimmed.length < 8 || !/^[!-~]+$/.test(trimmed)) {
+    throw new UsageError(`${option}: expected at least 8 characters of ASCII without spaces`)
   }
   return trimmed
 }

@@ -17,7 +17,7 @@ import { messageOf } from '../../util/errors.ts'
 import { VERSION } from '../../util/version.ts'
 import { invalid, ServeError } from '../protocol/errors.ts'
 import { SHARED_SCHEMAS } from '../protocol/schemas.ts'
-import { Auth, checkBrowser, type Access, type AuthOptions } from './auth.ts'
+import { Auth, checkBrowser, checkHost, type Access, type AuthOptions, type HostNames } from './auth.ts'
 import { isUnread } from './body.ts'
 import type { HttpLimits } from './limits.ts'
 
@@ -39,8 +39,7 @@ export interface AppOptions extends AuthOptions {
   readonly logger: FastifyBaseLogger
   /** Whether every request is logged. */
   readonly logRequests: boolean
-  /** Host names by which browsers may address the server; null: any. */
-  readonly browserHosts: ReadonlySet<string> | null
+  readonly hosts: HostNames
 }
 
 /** A server without routes. */
@@ -93,7 +92,9 @@ function addAccess(app: FastifyInstance, options: AppOptions): void {
     void reply.header('X-Content-Type-Options', 'nosniff')
     // The router takes it for the path /.
     if (request.raw.url === '*') throw invalid('the path is not a valid URL')
-    checkBrowser(request.headers, options.browserHosts)
+    const page = request.method === 'GET' && request.routeOptions.url === '/'
+    checkHost(request.headers, options.hosts)
+    checkBrowser(request.headers, options.hosts, page)
     auth.check(request.routeOptions.config.access ?? 'user', request.headers)
     done()
   })

@@ -2,7 +2,8 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { ServeError } from '../protocol/errors.ts'
+import { isIP } from 'node:net'
+import { quoted, ServeError } from '../protocol/errors.ts'
 
 export type Access = 'open' | 'user' | 'admin'
 
@@ -59,19 +60,41 @@ function tokenOf(headers: IncomingHttpHeaders): string | null {
   return bearer ?? (typeof key === 'string' ? key : null)
 }
 
+/** The names by which the server may be addressed. */
+export interface HostNames {
+  /** Beside addresses; null: any. */
+  readonly names: ReadonlySet<string> | null
+  /** Those that the operator named: pages of these are the server's own, whatever Host a proxy in between sends on. */
+  readonly own: ReadonlySet<string>
+}
+
 /**
- * A page of another site must not use the browser of somebody who can reach this server. Only browsers send these headers;
- * `hosts`: the names under which the server may be addressed by them, null where any will do.
+ * A site may give its own name the address of this machine, and is then of one origin with the server: to browsers, and
+ * they send no sign of it with a GET. An address is no name.
  */
-export function checkBrowser(headers: IncomingHttpHeaders, hosts: ReadonlySet<string> | null): void {
-  const site = headers['sec-fetch-site']
-  if (site === undefined && headers.origin === undefined) return
-  const host = (headers.host ?? '').replace(/:\d+$/, '')
-  const sameSite = site === undefined || site === 'same-origin' || site === 'none'
-  const origin = headers.origin
-  const sameOrigin = origin === undefined || origin.replace(/^https?:\/\//, '') === headers.host
-  if (sameSite && sameOrigin && (hosts === null || hosts.has(host))) return
+export function checkHost({ host = '' }: IncomingHttpHeaders, { names }: HostNames): void {
+  const name = withoutPort(host).toLowerCase()
+  if (names === null || name === '' || names.has(name) || isIP(name.replace(/^\[(.*)\]$/, '$1')) > 0) return
+  throw new ServeError('forbidden', `${quoted(name)} is not a name of this server; --allow-host makes it one`)
+}
+
+/**
+ * A page of another site must not use the browser of somebody who can reach this server. Only browsers send these headers.
+ * A link to `page`, the document that the server itself has, may be followed from anywhere: it shows nothing to the site.
+ */
+export function checkBrowser(headers: IncomingHttpHeaders, { own }: HostNames, page: boolean): void {
+  const { origin, host, 'sec-fetch-site': site } = headers
+  const followed =
+    page && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document'
+  const sameSite = site === undefined || site === 'same-origin' || site === 'none' || followed
+  const from = origin?.replace(/^https?:\/\//, '')
+  const sameOrigin = from === undefined || from === host || own.has(withoutPort(from))
+  if (sameSite && sameOrigin) return
   throw new ServeError('forbidden', 'requests of pages of other sites are not answered')
+}
+
+function withoutPort(host: string): string {
+  return host.replace(/:\d+$/, '')
 }
 
 export const LOOPBACK_NAMES: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])

@@ -9,17 +9,25 @@ export interface PageFile {
   readonly bytes: number
 }
 
+/** An input or output. */
+export interface PagePort extends TensorMetadata {
+  /** Whether the model leaves its rank open, of which the protocol knows nothing: the shape is then [-1]. */
+  readonly anyRank: boolean
+}
+
 /** `GET /page/models.json`: one version in service. */
 export interface PageModel {
   readonly name: string
   readonly version: string
+  /** When it was loaded, milliseconds since 1970: a file that is replaced keeps its version. */
+  readonly loaded: number
   readonly ready: boolean
   /** Whether the first dimension of inputs and outputs counts samples. */
   readonly batched: boolean
   /** Names of classes 0, 1, ...; null where there are none. */
   readonly labels: readonly string[] | null
-  readonly inputs: readonly TensorMetadata[]
-  readonly outputs: readonly TensorMetadata[]
+  readonly inputs: readonly PagePort[]
+  readonly outputs: readonly PagePort[]
   /** What a person should know about how it is run. */
   readonly note: string | null
   /** The ONNX file, to run it in the browser; null where the server does not share it. */
@@ -48,6 +56,8 @@ export interface PageTraffic {
 export interface VersionTraffic {
   readonly name: string
   readonly version: string
+  /** As that of the model. */
+  readonly loaded: number
   readonly success: number
   readonly failures: number
   readonly items: number

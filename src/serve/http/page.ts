@@ -2,19 +2,19 @@
 
 import { createReadStream, existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { basename, extname, join } from 'node:path'
+import { dirname, extname, join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { VERSION } from '../../util/version.ts'
 import type { Metrics } from '../metrics.ts'
 import { ServeError } from '../protocol/errors.ts'
-import { tensorMetadata } from '../protocol/signature.ts'
+import { tensorMetadata, type PortSpec } from '../protocol/signature.ts'
 import type { Repository } from '../repository/repository.ts'
 import type { ServedVersion } from '../repository/served-version.ts'
 import { findFile, HEADERS, TYPES } from '../static-files.ts'
 import { pickVersion } from './infer.ts'
 import { SERVER_NAME } from './models.ts'
-import type { PageModel, PageServer, PageTraffic } from './page-messages.ts'
+import type { PageModel, PagePort, PageServer, PageTraffic } from './page-messages.ts'
 
 export interface PageContext {
   readonly repository: Repository
@@ -101,13 +101,22 @@ function filesOf({ facts }: ServedVersion, shareModels: boolean): Map<string, st
   const files = new Map<string, string>()
   if (shareModels) {
     files.set('model.onnx', source.path)
-    for (const path of dataFiles) files.set(basename(path), path)
+    for (const path of dataFiles) files.set(dataName(source.path, path), path)
   }
   for (const name of TOKENIZER_FILES) {
     const path = source.tokenizer && join(source.tokenizer, name)
     if (path && existsSync(path)) files.set(name, path)
   }
   return files
+}
+
+function pagePort(port: PortSpec): PagePort {
+  return { ...tensorMetadata(port), anyRank: port.shape === null }
+}
+
+/** The name by which a model knows a data file: its place beside the model. */
+function dataName(model: string, path: string): string {
+  return relative(dirname(model), path).split(sep).join('/')
 }
 
 async function pageModel(version: ServedVersion, shareModels: boolean): Promise<PageModel> {
@@ -119,12 +128,14 @@ async function pageModel(version: ServedVersion, shareModels: boolean): Promise<
     bytes: (await stat(path).catch(() => ({ size: 0 }))).size,
   })
   return {
-    ...{ name, version: version.version, ready: version.ready, batched, labels },
-    inputs: signature.inputs.map(tensorMetadata),
-    outputs: signature.outputs.map(tensorMetadata),
+    ...{ name, version: version.version, loaded: version.loaded, ready: version.ready, batched, labels },
+    inputs: signature.inputs.map(pagePort),
+    outputs: signature.outputs.map(pagePort),
     note: facts.probe.note,
     model: shareModels ? await share('model.onnx', facts.source.path) : null,
-    dataFiles: shareModels ? await Promise.all(facts.dataFiles.map(path => share(basename(path), path))) : [],
+    dataFiles: shareModels
+      ? await Promise.all(facts.dataFiles.map(path => share(dataName(facts.source.path, path), path)))
+      : [],
     tokenizer: files.has('tokenizer.json')
       ? {
           url: url('tokenizer.json'),
@@ -139,8 +150,8 @@ async function traffic({ repository, metrics }: PageContext): Promise<PageTraffi
   const versions = repository.models.flatMap(model => model.versions)
   return {
     time: Date.now(),
-    versions: versions.map(({ name, version, statistics, scheduler }) => ({
-      ...{ name, version },
+    versions: versions.map(({ name, version, loaded, statistics, scheduler }) => ({
+      ...{ name, version, loaded },
       success: statistics.success.count,
       failures: statistics.fail.count,
       items: statistics.items,

@@ -3,6 +3,7 @@
 import { largest, numbersOf } from '../protocol/classification.ts'
 import { DTYPES } from '../../tensor/dtype.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
+import type { Tensors } from './tensors.ts'
 
 /** What an output says of one sample. */
 export interface ClassScores {
@@ -17,6 +18,11 @@ export interface ClassScores {
 const MOST_CLASSES = 25_000
 /** Names of outputs that are no scores although they look like them. */
 const NO_SCORES = /embed|hidden|feature|pool|latent/i
+
+/** The names, if an output has as many classes; null: they are not of these outputs. */
+export function fittingLabels(outputs: Tensors, labels: readonly string[] | null): readonly string[] | null {
+  return [...outputs.values()].some(({ dims }) => dims.at(-1) === labels?.length) ? labels : null
+}
 
 /**
  * The scores of each sample; null where the output is not one of classes: floats, [samples, classes] or [classes], as
@@ -34,7 +40,7 @@ export function classScores(
   if (!DTYPES[dtype].float || rank > 2 || (rank === 1 && batched) || NO_SCORES.test(name)) return null
   if (classes < 2 || classes > MOST_CLASSES || (labels !== null && labels.length !== classes)) return null
   const values = numbersOf(tensor)
-  if (!values.every(Number.isFinite)) return null
+  if (values.length === 0 || !values.every(Number.isFinite)) return null
   const half = DTYPES[dtype].bits === 16
   return Array.from({ length: values.length / classes }, (_, sample) =>
     scoresOf(values.subarray(sample * classes, (sample + 1) * classes), half ? 1e-2 : 1e-3),

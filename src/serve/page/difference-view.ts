@@ -2,9 +2,8 @@
 
 import { element } from '../../browser/page/shared/elements.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
-import type { PageModel } from '../http/page-messages.ts'
 import { datatypeOf, type Datatype } from '../protocol/datatypes.ts'
-import { topClasses, type ClassScores } from './classes.ts'
+import { fittingLabels, topClasses, type ClassScores } from './classes.ts'
 import { titleOf } from './models-view.ts'
 import {
   barCell,
@@ -15,6 +14,8 @@ import {
   softmaxNote,
   tableOf,
   TOP,
+  valuesOf,
+  type Answered,
 } from './result-view.ts'
 import { differenceOf, toleranceOf, type Difference, type Tensors } from './tensors.ts'
 
@@ -64,53 +65,55 @@ function formatSmall(value: number): string {
   return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : 'infinite'
 }
 
-/** One version of a comparison. */
-export interface Side {
-  readonly model: PageModel
-  readonly outputs: Tensors
-}
-
-export function showComparison(first: Side, second: Side): HTMLElement[] {
-  return [...first.outputs].map(([name, tensor]) => {
-    const block = outputBlock(name, tensor)
+/** Outputs of both beside each other, then those that only the second has. */
+export function showComparison(first: Answered, second: Answered): HTMLElement[] {
+  const more = [...second.outputs].filter(([name]) => !first.outputs.has(name))
+  const shared = [...first.outputs].map(([name, tensor]) => {
     const other = second.outputs.get(name)
-    if (other === undefined) {
-      block.append(element('p', `${titleOf(second.model)} has no output of this name.`))
-      return block
-    }
+    if (other === undefined) return showAlone(name, tensor, first, second)
+    const block = outputBlock(name, tensor)
     block.append(element('p', describe(differenceOf(tensor, other))))
-    const scores = scoresOfOutput(name, tensor, first.model)
-    const others = scoresOfOutput(name, other, second.model)
+    const scores = scoresOfOutput(first, name)
+    const others = scoresOfOutput(second, name)
     const alike = tensor.dims.join() === other.dims.join()
     if (scores === null || !others || !alike) return block
     block.append(...softmaxNote(scores[0]!))
     scores.slice(0, MOST_SAMPLES).forEach((sample, i) => {
       const which = scores.length === 1 ? '' : `, sample ${i + 1} of ${scores.length}`
-      block.append(sideBySide(sample, others[i]!, [first.model, second.model], `Classes of ${name}${which}`))
+      block.append(sideBySide([sample, others[i]!], [first, second], `Classes of ${name}${which}`))
     })
     return block
   })
+  return [...shared, ...more.map(([name, tensor]) => showAlone(name, tensor, second, first))]
+}
+
+/** An output that only `owner` has. */
+function showAlone(name: string, tensor: Tensor, owner: Answered, other: Answered): HTMLElement {
+  const block = outputBlock(name, tensor)
+  const says = `Of ${titleOf(owner.model)}; ${titleOf(other.model)} has no output of this name.`
+  block.append(element('p', says), valuesOf(tensor, true))
+  return block
 }
 
 /** The top classes of both, in the order of the first. */
 function sideBySide(
-  a: ClassScores,
-  b: ClassScores,
-  [first, second]: readonly [PageModel, PageModel],
+  [a, b]: readonly [ClassScores, ClassScores],
+  sides: readonly [Answered, Answered],
   title: string,
 ): HTMLElement {
+  const [labels, others] = sides.map(({ outputs, model }) => fittingLabels(outputs, model.labels))
   const rows = topClasses([a, b], TOP).map(index => {
     const row = element('tr', '')
     const [p, q] = [a.probabilities[index]!, b.probabilities[index]!]
     row.append(
-      element('th', className(index, first.labels ?? second.labels), { scope: 'row' }),
+      element('th', className(index, labels ?? others ?? null), { scope: 'row' }),
       barCell(p),
       barCell(q, 'second'),
       element('td', formatChange(100 * (q - p))),
     )
     return row
   })
-  return tableOf(title, ['Class', titleOf(first), titleOf(second), 'Change, points'], rows)
+  return tableOf(title, ['Class', ...sides.map(({ model }) => titleOf(model)), 'Change, points'], rows)
 }
 
 /** With its sign, to the digits that the shares have. */

@@ -40,11 +40,12 @@ export class ImageField {
     return this.#file
   }
 
+  /** Throws what is wrong with it. */
   get choice(): ImageChoice {
     return {
       preset: preset.value === '' ? null : (preset.value as PresetName),
-      height: sideOf(height),
-      width: sideOf(width),
+      height: sideOf(height, this.#port?.input.height),
+      width: sideOf(width, this.#port?.input.width),
     }
   }
 
@@ -74,15 +75,29 @@ export class ImageField {
 
   #describe(): void {
     if (this.#port === null) return
-    const { count } = this.#port
-    const copies = count === 1 ? '' : ` It is given ${count} times, which is what the model takes.`
-    byId('image-note', HTMLElement).textContent =
-      `${this.#file?.name ?? 'No image yet'}: ${describeTransforms(transformsOf(this.#port, this.choice))}.${copies}`
+    const note = byId('image-note', HTMLElement)
+    try {
+      note.textContent = `${this.#file?.name ?? 'No image yet'}: ${describePort(this.#port, this.choice)}`
+    } catch (error) {
+      note.textContent = error instanceof Error ? error.message : String(error)
+    }
   }
 }
 
-function sideOf({ valueAsNumber }: HTMLInputElement): number {
-  return Number.isInteger(valueAsNumber) && valueAsNumber > 0 ? valueAsNumber : 224
+function describePort(port: ImagePort, choice: ImageChoice): string {
+  const { count } = port
+  const copies = count === 1 ? '' : ` It is given ${count} times, which is what the model takes.`
+  return `${describeTransforms(transformsOf(port, choice))}.${copies}`
+}
+
+/** `given`: what the model says, where it says something. */
+function sideOf(
+  { id, valueAsNumber: value, max }: HTMLInputElement,
+  given: number | null | undefined,
+): number {
+  if (typeof given === 'number') return given
+  if (Number.isInteger(value) && value > 0 && value <= Number(max)) return value
+  throw new Error(`${id}: expected a whole number of pixels from 1 to ${max}`)
 }
 
 /** A file beside the zone would replace the page, so that it takes drops anywhere. */

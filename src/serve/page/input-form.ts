@@ -4,16 +4,24 @@ import { byId, element } from '../../browser/page/shared/elements.ts'
 import { fromWire } from '../../runtime/ort/messages.ts'
 import type { PageModel } from '../http/page-messages.ts'
 import type { Connection } from './connection.ts'
+import { replaceKeepingFocus } from './focus.ts'
 import { ImageField } from './image-field.ts'
 import { imagePortOf, takesText, transformsOf } from './input-shapes.ts'
 import { exampleJson, parseJsonInputs } from './json-input.ts'
 import type { TaskWorker } from './tasks.ts'
 import type { Tensors } from './tensors.ts'
-import { fixedLength, textTensors } from './text-input.ts'
+import { cutRemark, fixedLength, textTensors } from './text-input.ts'
 
 type Kind = 'image' | 'text' | 'json'
 
 const TITLES: Readonly<Record<Kind, string>> = { image: 'Image', text: 'Text', json: 'JSON' }
+
+/** What was entered, as tensors. */
+export interface Entered {
+  readonly tensors: Tensors
+  /** What a person should know about how they were made; empty: nothing. */
+  readonly remark: string
+}
 
 export class InputForm {
   readonly #connection: Connection
@@ -36,9 +44,10 @@ export class InputForm {
   }
 
   /** Shows what `model` can be given. What was entered stays where it fits the model. */
-  setModel(model: PageModel): void {
+  setModel(model: PageModel | null): void {
     const before = this.#model
     this.#model = model
+    if (model === null) return
     const kinds = kindsOf(model)
     this.#kind = kinds.find(kind => kind === this.#wanted) ?? kinds[0]!
     this.#showKinds(kinds)
@@ -53,25 +62,25 @@ export class InputForm {
   }
 
   /** What was entered, as the model wants it; throws what is missing or wrong. */
-  async read(): Promise<Tensors> {
+  async read(): Promise<Entered> {
     const model = this.#model
     if (model === null) throw new Error('no model is in service')
     if (this.#kind === 'image') return this.#readImage(model)
     if (this.#kind === 'text') return this.#readText(model)
-    return parseJsonInputs(this.#json.value, model.inputs)
+    return { tensors: parseJsonInputs(this.#json.value, model.inputs), remark: '' }
   }
 
-  async #readImage({ inputs }: PageModel): Promise<Tensors> {
+  async #readImage({ inputs }: PageModel): Promise<Entered> {
     const port = imagePortOf(inputs)
     const file = this.#image.file
     if (port === null || file === null) throw new Error('choose an image first')
     const transforms = transformsOf(port, this.#image.choice)
     const { name, datatype, count } = port
     const wire = await this.#worker.do('image', { file, name: file.name, transforms, datatype, count })
-    return new Map([[name, fromWire(wire)]])
+    return { tensors: new Map([[name, fromWire(wire)]]), remark: '' }
   }
 
-  async #readText({ inputs, tokenizer }: PageModel): Promise<Tensors> {
+  async #readText({ inputs, tokenizer }: PageModel): Promise<Entered> {
     const text = this.#text.value
     if (text.trim() === '') throw new Error('enter a text first')
     if (tokenizer === null) throw new Error('internal: text without a tokenizer')
@@ -81,7 +90,7 @@ export class InputForm {
       tokenizer: this.#connection.source(url),
       config: configUrl === null ? null : this.#connection.source(configUrl),
     })
-    return textTensors(tokens, inputs)
+    return { tensors: textTensors(tokens, inputs), remark: cutRemark(tokens) }
   }
 
   #showKinds(kinds: readonly Kind[]): void {
@@ -97,7 +106,7 @@ export class InputForm {
       return label
     })
     const group = byId('kinds', HTMLElement)
-    group.replaceChildren(...choices)
+    replaceKeepingFocus(group, choices, 'input:checked')
     group.hidden = kinds.length === 1
     this.#showPanel()
   }

@@ -4,6 +4,7 @@ import { sizeOf } from '../../tensor/shape.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { BINARY_ONLY, DATATYPES, type Datatype } from '../protocol/datatypes.ts'
 import { tensorOfJson } from '../protocol/json-elements.ts'
+import type { PagePort } from '../http/page-messages.ts'
 import type { TensorMetadata } from '../protocol/schemas.ts'
 import { checkShape, portNamed, type PortSpec } from '../protocol/signature.ts'
 import type { Tensors } from './tensors.ts'
@@ -51,7 +52,7 @@ interface JsonInput {
 }
 
 /** The tensors of a text; throws what is wrong with it. */
-export function parseJsonInputs(text: string, inputs: readonly TensorMetadata[]): Tensors {
+export function parseJsonInputs(text: string, inputs: readonly PagePort[]): Tensors {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -86,7 +87,7 @@ function isRows(value: unknown): value is JsonInput[] {
 }
 
 /** Nested arrays are the only input; the dimension of samples may be left out. */
-function onlyInput(data: unknown, inputs: readonly TensorMetadata[]): JsonInput {
+function onlyInput(data: unknown, inputs: readonly PagePort[]): JsonInput {
   const [input, ...more] = inputs
   if (!Array.isArray(data) || input === undefined || more.length > 0) {
     throw new Error(
@@ -96,7 +97,8 @@ function onlyInput(data: unknown, inputs: readonly TensorMetadata[]): JsonInput 
     )
   }
   const nested = nestedShape(data)
-  const oneSample = nested.length === input.shape.length - 1 && [-1, 1].includes(input.shape[0]!)
+  const { shape: declared, anyRank } = input
+  const oneSample = !anyRank && nested.length === declared.length - 1 && [-1, 1].includes(declared[0]!)
   const shape = oneSample ? [1, ...nested] : nested
   return { name: input.name, shape, data: oneSample ? [data] : data }
 }
@@ -135,6 +137,7 @@ function checkExact(data: unknown, where: string): void {
   if (bad !== undefined) throw new Error(`${where}: integers beyond 2^53 are not exact in this page`)
 }
 
-function portOf({ name, datatype, shape }: TensorMetadata): PortSpec {
-  return { name, datatype, dtype: DATATYPES[datatype], shape: shape.map(dim => (dim < 0 ? null : dim)) }
+function portOf({ name, datatype, shape, anyRank }: PagePort): PortSpec {
+  const dims = anyRank ? null : shape.map(dim => (dim < 0 ? null : dim))
+  return { name, datatype, dtype: DATATYPES[datatype], shape: dims }
 }

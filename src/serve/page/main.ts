@@ -1,11 +1,12 @@
 /** The page of the server: connects it with the list of models, the forms and the charts. */
 
 import { byId } from '../../browser/page/shared/elements.ts'
-import type { PageModel, PageServer, PageTraffic } from '../http/page-messages.ts'
+import type { PageModel, PageServer, PageTraffic, VersionTraffic } from '../http/page-messages.ts'
 import { Connection, wantsKey } from './connection.ts'
 import { InputForm } from './input-form.ts'
 import { showModels, titleOf } from './models-view.ts'
 import { RunForm } from './run-form.ts'
+import { successorOf } from './succession.ts'
 import { TaskWorker } from './tasks.ts'
 import { versionKey } from './traffic-history.ts'
 import { TrafficView } from './traffic-view.ts'
@@ -23,8 +24,11 @@ const traffic = new TrafficView(readTraffic)
 let server: PageServer | null = null
 let chosen: PageModel | null = null
 let keyGiven = false
+/** Where a person was when a key was asked for. */
+let before: Element | null = null
 
 function askForKey(message: string): void {
+  if (document.activeElement !== keyField) before = document.activeElement
   keySection.hidden = false
   // Without a key there was none that could be wrong.
   byId('key-note', HTMLElement).textContent = keyGiven ? message : ''
@@ -35,9 +39,9 @@ function askForKey(message: string): void {
 async function connect(): Promise<void> {
   try {
     const found = await connection.models()
-    keySection.hidden = true
     served.hidden = false
     show(found)
+    if (!keySection.hidden) keyAccepted()
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     byId('server', HTMLElement).textContent = wantsKey(error)
@@ -47,21 +51,33 @@ async function connect(): Promise<void> {
   }
 }
 
-/** The chosen version stays chosen while it is in service. */
-function show(found: PageServer): void {
-  if (JSON.stringify(found) === JSON.stringify(server)) return
-  server = found
-  const { models } = found
-  chosen =
-    models.find(model => chosen !== null && versionKey(model) === versionKey(chosen)) ?? models[0] ?? null
-  showModels(found, chosen, choose)
-  if (chosen === null) traffic.setModel(null)
-  else choose(chosen)
+function keyAccepted(): void {
+  const inKey = keySection.contains(document.activeElement)
+  keySection.hidden = true
+  run.forgetFailure()
+  if (!inKey) return
+  const place = before instanceof HTMLElement && before !== document.body ? before : null
+  ;(place ?? byId('models-title', HTMLElement)).focus()
 }
 
-function choose(model: PageModel): void {
+/** The chosen version stays chosen while it is in service; what takes its place is told. */
+function show(found: PageServer): void {
+  if (JSON.stringify(found) === JSON.stringify(server)) return
+  const last = chosen
+  server = found
+  choose(successorOf(last, found.models))
+  showModels(found, chosen, choose)
+  const note = byId('served-note', HTMLElement)
+  if (last === null || (chosen !== null && versionKey(last) === versionKey(chosen))) note.textContent = ''
+  else {
+    const next = chosen === null ? 'No other is.' : `${titleOf(chosen)} is chosen now.`
+    note.textContent = `${titleOf(last)} is no longer in service. ${next}`
+  }
+}
+
+function choose(model: PageModel | null): void {
   chosen = model
-  byId('try-title', HTMLElement).textContent = `Try ${titleOf(model)}`
+  byId('try-title', HTMLElement).textContent = model === null ? 'Try it' : `Try ${titleOf(model)}`
   input.setModel(model)
   run.setModel(model, server?.models ?? [])
   traffic.setModel(model)
@@ -70,9 +86,12 @@ function choose(model: PageModel): void {
 /** Counters; of other versions than the page knows, the models are asked for again. */
 async function readTraffic(): Promise<PageTraffic> {
   const counters = await connection.traffic()
-  const known = server?.models.map(versionKey).join()
-  if (counters.versions.map(versionKey).join() !== known) await connect()
+  if (loadsOf(counters.versions) !== loadsOf(server?.models ?? [])) await connect()
   return counters
+}
+
+function loadsOf(versions: readonly Pick<VersionTraffic, 'name' | 'version' | 'loaded'>[]): string {
+  return versions.map(version => `${versionKey(version)}:${version.loaded}`).join()
 }
 
 byId('key-form', HTMLFormElement).addEventListener('submit', event => {

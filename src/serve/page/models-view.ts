@@ -1,8 +1,8 @@
 /** The list of versions in service: what each takes and gives, and which one is tried. */
 
 import { byId, element } from '../../browser/page/shared/elements.ts'
-import type { PageModel, PageServer } from '../http/page-messages.ts'
-import type { TensorMetadata } from '../protocol/schemas.ts'
+import type { PageModel, PagePort, PageServer } from '../http/page-messages.ts'
+import { replaceKeepingFocus } from './focus.ts'
 import { formatPort } from './input-shapes.ts'
 import { versionKey } from './traffic-history.ts'
 
@@ -25,7 +25,8 @@ export function showModels(
   const list = element('div', '', { className: 'cards' })
   list.append(...cards)
   const title = element('legend', 'Model and version to try')
-  fieldset.replaceChildren(title, models.length === 0 ? element('p', 'No model is in service.') : list)
+  const shown = models.length === 0 ? element('p', 'No model is in service.') : list
+  replaceKeepingFocus(fieldset, [title, shown], 'input:checked')
 }
 
 function card(
@@ -48,13 +49,13 @@ function card(
   return box
 }
 
-function ports(title: string, list: readonly TensorMetadata[]): HTMLElement {
+function ports(title: string, list: readonly PagePort[]): HTMLElement {
   const place = element('div', '')
   const items = element('ul', '')
   items.append(
-    ...list.map(({ name, datatype, shape }) => {
+    ...list.map(({ name, datatype, shape, anyRank }) => {
       const item = element('li', '')
-      item.append(element('code', name), ` ${datatype} ${formatPort(shape)}`)
+      item.append(element('code', name), ` ${datatype} ${anyRank ? 'of any shape' : formatPort(shape)}`)
       return item
     }),
   )

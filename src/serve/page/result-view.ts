@@ -6,7 +6,7 @@ import type { Tensor } from '../../tensor/tensor.ts'
 import type { PageModel } from '../http/page-messages.ts'
 import { numbersOf } from '../protocol/classification.ts'
 import { datatypeOf } from '../protocol/datatypes.ts'
-import { classScores, topClasses, type ClassScores } from './classes.ts'
+import { classScores, fittingLabels, topClasses, type ClassScores } from './classes.ts'
 import { formatPort } from './input-shapes.ts'
 import { stringsOf, summarize, type Tensors } from './tensors.ts'
 
@@ -17,16 +17,26 @@ export const MOST_SAMPLES = 4
 /** Elements that are shown of a tensor. */
 const FIRST = 12
 
+/** What a version gave for an input. */
+export interface Answered {
+  readonly model: PageModel
+  readonly outputs: Tensors
+}
+
 /** One block for each output. */
-export function showOutputs(outputs: Tensors, model: PageModel): HTMLElement[] {
+export function showOutputs(answered: Answered): HTMLElement[] {
+  const { model, outputs } = answered
+  const labels = fittingLabels(outputs, model.labels)
+  const unfit = model.labels !== null && labels === null
   return [...outputs].map(([name, tensor]) => {
-    const scores = scoresOfOutput(name, tensor, model)
+    const scores = scoresOfOutput(answered, name)
     const block = outputBlock(name, tensor)
     if (scores !== null) {
+      if (unfit) block.append(unfitNote(model.labels.length))
       block.append(...softmaxNote(scores[0]!))
       scores.slice(0, MOST_SAMPLES).forEach((sample, i) => {
         const which = scores.length === 1 ? '' : `, sample ${i + 1} of ${scores.length}`
-        block.append(classTable(sample, model.labels, `Top classes of ${name}${which}`))
+        block.append(classTable(sample, labels, `Top classes of ${name}${which}`))
       })
     }
     block.append(valuesOf(tensor, scores === null))
@@ -35,8 +45,15 @@ export function showOutputs(outputs: Tensors, model: PageModel): HTMLElement[] {
 }
 
 /** Classes of an output by its name and by what the model says of itself. */
-export function scoresOfOutput(name: string, tensor: Tensor, model: PageModel): ClassScores[] | null {
-  return classScores(name, tensor, model.batched, model.labels)
+export function scoresOfOutput({ model, outputs }: Answered, name: string): ClassScores[] | null {
+  const tensor = outputs.get(name)
+  return tensor ? classScores(name, tensor, model.batched, fittingLabels(outputs, model.labels)) : null
+}
+
+function unfitNote(count: number): HTMLElement {
+  return element('p', `The model's ${count} names of classes are left out: no output has as many.`, {
+    className: 'note',
+  })
 }
 
 /** `7`, or `7 (seven)`. */
@@ -113,7 +130,7 @@ export function formatNumber(value: number): string {
 }
 
 /** Shape, summary and first values; behind a button where classes say more. */
-function valuesOf(tensor: Tensor, open: boolean): HTMLElement {
+export function valuesOf(tensor: Tensor, open: boolean): HTMLElement {
   const details = element('details', '', { open })
   details.append(element('summary', 'Values'), ...valueLines(tensor))
   return details
@@ -127,12 +144,19 @@ function valueLines(tensor: Tensor): HTMLElement[] {
   }
   const values = numbersOf(tensor)
   const summary = summarize(values)
-  const first = [...values.subarray(0, FIRST)].map(formatNumber).join(', ') + more
-  const lines = [element('p', tensor.size === 0 ? 'no elements' : first, { className: 'values' })]
+  const whole = DTYPES[tensor.dtype].integer
+  const first = whole ? [...tensor.view().subarray(0, FIRST)].map(String) : firstOf(values)
+  const lines = [
+    element('p', tensor.size === 0 ? 'no elements' : first.join(', ') + more, { className: 'values' }),
+  ]
   if (summary === null) return lines
   const { min, max, mean, notFinite } = summary
   const odd = notFinite === 0 ? '' : `; ${notFinite} are NaN or infinite`
   const facts = [`least ${formatNumber(min)}`, `largest ${formatNumber(max)}`, `mean ${formatNumber(mean)}`]
-  const shown = DTYPES[tensor.dtype].float || DTYPES[tensor.dtype].integer
+  const shown = DTYPES[tensor.dtype].float || whole
   return shown ? [element('p', facts.join(', ') + odd, { className: 'note' }), ...lines] : lines
+}
+
+function firstOf(values: Float64Array): string[] {
+  return [...values.subarray(0, FIRST)].map(formatNumber)
 }

@@ -4,13 +4,13 @@ import { byId, element } from '../../browser/page/shared/elements.ts'
 import { fromWire, toWire, type WireTensor } from '../../runtime/ort/messages.ts'
 import { formatBytes } from '../../util/format.ts'
 import type { PageModel } from '../http/page-messages.ts'
-import { topClasses } from './classes.ts'
+import { fittingLabels, topClasses } from './classes.ts'
 import { wantsKey, type Connection } from './connection.ts'
 import { showCheck, showComparison } from './difference-view.ts'
 import type { InputForm } from './input-form.ts'
 import { sameInputs } from './input-shapes.ts'
 import { titleOf } from './models-view.ts'
-import { className, formatShare, scoresOfOutput, showOutputs } from './result-view.ts'
+import { className, formatShare, scoresOfOutput, showOutputs, type Answered } from './result-view.ts'
 import type { TaskWorker } from './tasks.ts'
 import type { Tensors } from './tensors.ts'
 import { versionKey } from './traffic-history.ts'
@@ -61,9 +61,9 @@ export class RunForm {
   }
 
   /** The chosen version, and all that are in service. */
-  setModel(model: PageModel, all: readonly PageModel[]): void {
+  setModel(model: PageModel | null, all: readonly PageModel[]): void {
     this.#model = model
-    this.#others = all.filter(one => one !== model && sameInputs(one.inputs, model.inputs))
+    this.#others = all.filter(one => model !== null && one !== model && sameInputs(one.inputs, model.inputs))
     const before = other.value
     other.replaceChildren(
       ...this.#others.map(one => element('option', titleOf(one), { value: versionKey(one) })),
@@ -74,21 +74,28 @@ export class RunForm {
     byId('compare-note', HTMLElement).textContent = none
       ? 'No other version in service takes the same inputs.'
       : 'The same input on both versions, beside each other.'
-    byId('check-note', HTMLElement).textContent = obstacleOf(model) ?? checkNote(model)
+    byId('check-note', HTMLElement).textContent = model && (obstacleOf(model) ?? checkNote(model))
+  }
+
+  /** What went wrong has been put right. */
+  forgetFailure(): void {
+    failure.hidden = true
   }
 
   /** Buttons stay enabled meanwhile: a focused one that is disabled would lose a person's place. */
   async #act(doing: string, action: (model: PageModel, inputs: Tensors) => Promise<Outcome>): Promise<void> {
-    const model = this.#model
-    if (this.#busy || model === null) return
+    if (this.#busy) return
     this.#busy = true
     result.setAttribute('aria-busy', 'true')
-    failure.hidden = true
-    status.textContent = `${titleOf(model)}: ${doing}`
+    this.forgetFailure()
     try {
-      const { says, shows } = await action(model, await this.#input.read())
+      const model = this.#model
+      if (model === null) throw new Error('no model is in service')
+      status.textContent = `${titleOf(model)}: ${doing}`
+      const { tensors, remark } = await this.#input.read()
+      const { says, shows } = await action(model, tensors)
       place.replaceChildren(...shows)
-      status.textContent = says
+      status.textContent = says + remark
     } catch (error) {
       place.replaceChildren()
       status.textContent = 'There is no result.'
@@ -103,9 +110,10 @@ export class RunForm {
 
   async #run(model: PageModel, inputs: Tensors): Promise<Outcome> {
     const { outputs, ms } = await this.#connection.infer(model, inputs)
+    const answered = { model, outputs }
     return {
-      says: `${titleOf(model)} answered in ${formatMs(ms)}.${bestClass(outputs, model)}`,
-      shows: showOutputs(outputs, model),
+      says: `${titleOf(model)} answered in ${formatMs(ms)}.${bestClass(answered)}`,
+      shows: showOutputs(answered),
     }
   }
 
@@ -155,12 +163,14 @@ function checkNote({ model, dataFiles }: PageModel): string {
 }
 
 /** ` Most likely: 7 (93.00 %).`, of a single sample. */
-function bestClass(outputs: Tensors, model: PageModel): string {
-  for (const [name, tensor] of outputs) {
-    const scores = scoresOfOutput(name, tensor, model)
+function bestClass(answered: Answered): string {
+  const { model, outputs } = answered
+  for (const name of outputs.keys()) {
+    const scores = scoresOfOutput(answered, name)
     if (scores?.length !== 1) continue
     const [best] = topClasses(scores, 1)
-    return ` Most likely: ${className(best!, model.labels)}, ${formatShare(scores[0]!.probabilities[best!]!)}.`
+    const labels = fittingLabels(outputs, model.labels)
+    return ` Most likely: ${className(best!, labels)}, ${formatShare(scores[0]!.probabilities[best!]!)}.`
   }
   return ''
 }

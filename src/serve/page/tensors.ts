@@ -4,7 +4,7 @@ import type { ClientTensor } from '../client/tensor.ts'
 import { bytesOfTensor } from '../client/tensor.ts'
 import { numbersOf } from '../protocol/classification.ts'
 import { DATATYPES, datatypeOf, type Datatype } from '../protocol/datatypes.ts'
-import { Tensor } from '../../tensor/tensor.ts'
+import { Tensor, type TypedArray } from '../../tensor/tensor.ts'
 
 /** Named tensors of a request or an answer. */
 export type Tensors = ReadonlyMap<string, Tensor>
@@ -73,13 +73,28 @@ export function differenceOf(first: Tensor, second: Tensor): Difference {
     return stringsOf(first).every((text, i) => text === others[i]) ? EQUAL : APART
   }
   const [a, b] = [numbersOf(first), numbersOf(second)]
+  const exact = wholeNumbersOf(first, second)
   let [absolute, largest] = [0, 0]
   for (let i = 0; i < a.length; i++) {
     const [x, y] = [a[i]!, b[i]!]
     if (Number.isFinite(x)) largest = Math.max(largest, Math.abs(x))
-    if (!Object.is(x, y) && x !== y) absolute = Math.max(absolute, distance(x, y))
+    // Of 64-bit integers, doubles that are equal say nothing.
+    if (exact !== null) absolute = Math.max(absolute, Math.abs(Number(exact.a[i]! - exact.b[i]!)))
+    else if (!Object.is(x, y) && x !== y) absolute = Math.max(absolute, distance(x, y))
   }
   return { absolute, relative: absolute === 0 ? 0 : absolute / largest }
+}
+
+/** The elements of both, where both are of 64-bit integers. */
+function wholeNumbersOf(first: Tensor, second: Tensor): { a: WholeNumbers; b: WholeNumbers } | null {
+  const [a, b] = [first.view(), second.view()]
+  return isWide(a) && isWide(b) ? { a, b } : null
+}
+
+type WholeNumbers = BigInt64Array | BigUint64Array
+
+function isWide(view: TypedArray): view is WholeNumbers {
+  return view instanceof BigInt64Array || view instanceof BigUint64Array
 }
 
 const EQUAL: Difference = { absolute: 0, relative: 0 }

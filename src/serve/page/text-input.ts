@@ -9,6 +9,13 @@ import type { Tensors } from './tensors.ts'
 /** What the tokenizer says of a text. */
 export interface Tokens extends Pick<Encoded, 'ids' | 'types'> {
   readonly padId: number
+  /** Tokens of the whole text, which may be more than the model takes. */
+  readonly total: number
+}
+
+/** Says where a text was cut; empty: it was not. */
+export function cutRemark({ ids, total }: Tokens): string {
+  return total === ids.length ? '' : ` Of the ${total} tokens of the text, the model takes ${ids.length}.`
 }
 
 /** The tokens that the model wants in a sample; null: any number. */

@@ -25,11 +25,15 @@ export class TrafficView {
   readonly #poll: () => Promise<PageTraffic>
   readonly #history = new TrafficHistory()
   readonly #charts: readonly Chart[]
-  #model: PageModel | null = null
+  /** undefined: nobody knows yet what is in service; null: nothing is. */
+  #model: PageModel | null | undefined = undefined
   #paused = false
   #readings = 0
 
-  /** `poll` reads the counters; what it throws is shown, and it is asked again. */
+  /**
+   * `poll` reads the counters, also while the charts stand still: it shows what else has changed. What it throws is shown,
+   * and it is asked again.
+   */
   constructor(poll: () => Promise<PageTraffic>) {
     this.#poll = poll
     this.#charts = [
@@ -58,7 +62,7 @@ export class TrafficView {
   }
 
   #isWatched(): boolean {
-    return this.#model !== null && !this.#paused && document.visibilityState === 'visible'
+    return this.#model !== undefined && document.visibilityState === 'visible'
   }
 
   async #turn(): Promise<void> {
@@ -66,7 +70,7 @@ export class TrafficView {
       try {
         const counters = await this.#poll()
         // Nobody may be looking any more.
-        if (this.#isWatched()) this.#add(counters)
+        if (this.#isWatched() && !this.#paused) this.#add(counters)
       } catch (error) {
         this.#history.interrupt()
         now.textContent = `The traffic cannot be read: ${error instanceof Error ? error.message : String(error)}`
@@ -82,13 +86,11 @@ export class TrafficView {
   }
 
   #show(drawing: boolean): void {
-    if (this.#model === null) return
-    const points = this.#history.of(this.#model)
+    const model = this.#model ?? null
+    const points = model === null ? [] : this.#history.of(model)
     const last = points.at(-1)
-    now.textContent =
-      last === undefined
-        ? `${titleOf(this.#model)}: waiting for two readings…`
-        : `${titleOf(this.#model)}: ${sentence(last)}`
+    const says = last === undefined ? 'waiting for two readings…' : sentence(last)
+    now.textContent = model === null ? 'Nothing is in service.' : `${titleOf(model)}: ${says}`
     details.replaceChildren(...points.slice(-ROWS).reverse().map(tableRow))
     if (!drawing) return
     const times = points.map(({ time }) => time)

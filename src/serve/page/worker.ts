@@ -45,7 +45,8 @@ const tasks: Results = {
     const encoder = await makeTokenizer('tokenizer.json', json, settings)
     const most = length ?? Math.min(encoder.longest ?? MOST_TOKENS, MOST_TOKENS)
     const { ids, types } = encoder.encode(text, null, most)
-    return { ids, types, padId: encoder.padId }
+    const total = encoder.encode(text, null, Infinity).ids.length
+    return { ids, types, padId: encoder.padId, total }
   },
 
   async run({ model, dataFiles, feeds }) {

@@ -64,7 +64,9 @@ class ElementReader {
     this.#walk(() => {
       const start = this.#at
       while (this.#at < this.#end && IN_WORD[this.#bytes[this.#at]!]) this.#at++
-      if (this.#at === start) throw this.#malformed()
+      if (this.#at === start) {
+        throw this.#bytes[start] === 0x22 ? this.#bad('expected a number', start) : this.#malformed()
+      }
       store(start, this.#at, this.#count)
     })
   }

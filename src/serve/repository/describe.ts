@@ -110,8 +110,8 @@ export function parseLabels(text: string): string[] | null {
   return null
 }
 
-/** Names of classes in a file, one a line; the empty line at the end is none. */
+/** Names of classes in a file, one a line; empty lines at the end are none. */
 export async function readLabels(path: string): Promise<string[]> {
   const text = await readFile(path, 'utf8')
-  return text.replace(/\r?\n$/, '').split(/\r?\n/)
+  return text.replace(/(?:\r?\n)+$/, '').split(/\r?\n/)
 }

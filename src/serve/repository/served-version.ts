@@ -54,6 +54,8 @@ export class ServedVersion implements Answerer {
   readonly scheduler: Scheduler
   readonly statistics: Statistics
   readonly headers: HeaderReader
+  /** Milliseconds since 1970. */
+  readonly loaded = Date.now()
   #retired = false
 
   constructor(

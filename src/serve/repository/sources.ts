@@ -144,22 +144,18 @@ async function versionSource(
   labels: string,
   config: string | null = null,
 ): Promise<VersionSource | null> {
-  const stamp = await stampOf(path, config)
-  if (stamp === null) return null
   const find = (name: string) => folders.map(folder => join(folder, name)).find(existsSync) ?? null
+  const names = find(labels) ?? find('labels.txt')
   const tokenizer = find('tokenizer.json')
-  return {
-    version,
-    path,
-    stamp,
-    labels: find(labels) ?? find('labels.txt'),
-    tokenizer: tokenizer && dirname(tokenizer),
-  }
+  const beside = [config, names, tokenizer].filter(file => file !== null)
+  const stamp = await stampOf(path, beside)
+  if (stamp === null) return null
+  return { version, path, stamp, labels: names, tokenizer: tokenizer && dirname(tokenizer) }
 }
 
-/** Of the file, its data file, its manifest and its configuration, links followed; null where there is no file. */
-async function stampOf(path: string, config: string | null): Promise<string | null> {
-  const names = [path, `${path}.data`, ...manifestsOf(path), ...(config === null ? [] : [config])]
+/** Of the file, its data file, its manifest and what else belongs to it, links followed; null where there is no file. */
+async function stampOf(path: string, beside: readonly string[]): Promise<string | null> {
+  const names = [path, `${path}.data`, ...manifestsOf(path), ...beside]
   const stamps = await Promise.all(
     names.map(async name => {
       try {
