@@ -4,6 +4,7 @@ import type { SampleInput } from '../data/dataset.ts'
 import type { Geometry } from '../data/geometry.ts'
 import { resample } from '../data/resample.ts'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
+import { withoutExif } from './exif.ts'
 
 interface Bitmap {
   readonly width: number
@@ -16,19 +17,25 @@ interface Context {
   getImageData(x: number, y: number, width: number, height: number): { readonly data: Uint8ClampedArray }
 }
 
+/** Of WebCodecs: an image as the decoder left it. */
+interface Frame {
+  readonly format: string | null
+  allocationSize(): number
+  copyTo(bytes: Uint8Array): Promise<unknown>
+  close(): void
+}
+
 interface CanvasGlobals {
   readonly createImageBitmap?: (blob: Blob, options: object) => Promise<Bitmap>
   readonly OffscreenCanvas?: new (
     width: number,
     height: number,
   ) => { getContext(kind: '2d', options: object): Context | null }
+  readonly VideoFrame?: new (bitmap: Bitmap, options: object) => Frame
 }
 
-/**
- * As Node decodes: first frame, EXIF orientation ignored, alpha dropped, numbers as the file has them. Of translucent
- * pixels a canvas keeps the product of colour and alpha only, so that their colours are rounded.
- */
-const BITMAP_OPTIONS = { imageOrientation: 'none', premultiplyAlpha: 'none', colorSpaceConversion: 'none' }
+/** As Node decodes: first frame, alpha dropped, numbers as the file has them. */
+const BITMAP_OPTIONS = { premultiplyAlpha: 'none', colorSpaceConversion: 'none' }
 
 /** Decodes an image to RGB bytes (HWC) of the part and size that the geometry says, scaled as Pillow does. */
 export async function decodeBlob(blob: Blob, path: string, geometry?: Geometry): Promise<SampleInput> {
@@ -50,7 +57,8 @@ async function pixelsOf(blob: Blob, path: string) {
   }
   let bitmap: Bitmap
   try {
-    bitmap = await createImageBitmap(blob, BITMAP_OPTIONS)
+    // Browsers turn images as EXIF says, and know no option against it; Node and torchvision leave them as they are.
+    bitmap = await createImageBitmap(await withoutExif(blob), BITMAP_OPTIONS)
   } catch (error) {
     const reason = blob.size === 0 ? 'the file is empty' : messageOf(error)
     throw new InputError(`image ${path}: ${reason}`, {
@@ -62,8 +70,35 @@ async function pixelsOf(blob: Blob, path: string) {
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })
   if (!context) throw new EnvironmentError(`image ${path}: no canvas of ${width}x${height} pixels`)
   context.drawImage(bitmap, 0, 0)
+  const drawn = context.getImageData(0, 0, width, height).data
+  // Of translucent pixels a canvas keeps the product of colour and alpha, and of transparent ones no colour.
+  const data = isOpaque(drawn) ? drawn : ((await framePixels(bitmap, drawn.length)) ?? drawn)
   bitmap.close()
-  return { data: context.getImageData(0, 0, width, height).data, width, height }
+  return { data, width, height }
+}
+
+function isOpaque(rgba: Uint8ClampedArray): boolean {
+  for (let at = 3; at < rgba.length; at += 4) if (rgba[at] !== 255) return false
+  return true
+}
+
+/** RGBA without a way over a canvas; null where the browser has none. */
+async function framePixels(bitmap: Bitmap, size: number): Promise<Uint8ClampedArray | null> {
+  const { VideoFrame } = globalThis as CanvasGlobals
+  if (!VideoFrame) return null
+  const frame = new VideoFrame(bitmap, { timestamp: 0, alpha: 'keep' })
+  try {
+    const swapped = frame.format === 'BGRA'
+    if ((!swapped && frame.format !== 'RGBA') || frame.allocationSize() !== size) return null
+    const bytes = new Uint8Array(size)
+    await frame.copyTo(bytes)
+    if (swapped) {
+      for (let at = 0; at < size; at += 4) [bytes[at], bytes[at + 2]] = [bytes[at + 2]!, bytes[at]!]
+    }
+    return new Uint8ClampedArray(bytes.buffer)
+  } finally {
+    frame.close()
+  }
 }
 
 function withoutAlpha(rgba: Uint8ClampedArray): Uint8Array {

@@ -2,8 +2,8 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { PageTraffic } from '../../src/serve/http/page-messages.ts'
-import { classScores, scoresOf, softmax, topClasses } from '../../src/serve/page/classes.ts'
+import type { PagePort, PageTraffic } from '../../src/serve/http/page-messages.ts'
+import { classScores, fittingLabels, scoresOf, softmax, topClasses } from '../../src/serve/page/classes.ts'
 import { countedSince, quantile } from '../../src/serve/page/histogram.ts'
 import {
   describeTransforms,
@@ -15,17 +15,19 @@ import {
   transformsOf,
 } from '../../src/serve/page/input-shapes.ts'
 import { exampleJson, parseJsonInputs } from '../../src/serve/page/json-input.ts'
+import { successorOf } from '../../src/serve/page/succession.ts'
 import { differenceOf, fromClient, summarize, toClient, toleranceOf } from '../../src/serve/page/tensors.ts'
-import { fixedLength, textTensors } from '../../src/serve/page/text-input.ts'
+import { cutRemark, fixedLength, textTensors } from '../../src/serve/page/text-input.ts'
 import { TrafficHistory } from '../../src/serve/page/traffic-history.ts'
 import type { TensorMetadata } from '../../src/serve/protocol/schemas.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
-const port = (
-  name: string,
-  shape: number[],
-  datatype: TensorMetadata['datatype'] = 'FP32',
-): TensorMetadata => ({ name, shape, datatype })
+const port = (name: string, shape: number[], datatype: TensorMetadata['datatype'] = 'FP32'): PagePort => ({
+  name,
+  shape,
+  datatype,
+  anyRank: false,
+})
 
 const AUTO = { preset: null, height: 224, width: 224 }
 
@@ -61,7 +63,8 @@ test('a history has the rates of each second, and none over a pause', () => {
     time,
     versions: [
       {
-        ...{ name: 'm', version: '1', success, failures, items: success, executions: success, pending },
+        ...{ name: 'm', version: '1', loaded: 1, success, failures, items: success, executions: success },
+        pending,
         latency: { bounds: [0.01, 0.02, null], counts: [success, success, success] },
       },
     ],
@@ -160,6 +163,14 @@ test('JSON may be a whole request, or the arrays of the only input', () => {
   assert.equal([...(half.view() as Uint16Array)], [0x3e00, 0xc000])
 })
 
+test('an input without a declared rank takes arrays of any', () => {
+  const inputs = [{ ...port('x', [-1]), anyRank: true }]
+  const dimsOf = (text: string) => [...parseJsonInputs(text, inputs).get('x')!.dims]
+  assert.equal(dimsOf('[[1,2],[3,4]]'), [2, 2])
+  assert.equal(dimsOf('[1,2,3]'), [3])
+  assert.equal(dimsOf('[[[1]]]'), [1, 1, 1])
+})
+
 test('what is wrong with JSON is said', () => {
   const one = [port('x', [-1, 2])]
   const fails = (text: string, wanted: RegExp, inputs = one) =>
@@ -183,6 +194,7 @@ test('what is wrong with JSON is said', () => {
   const two = [...one, port('z', [1])]
   fails(`[${row}]`, /expected 2 inputs, missing: z/, two)
   fails('[1,2]', /expected an array of 2 inputs/, two)
+  fails('[["a",2]]', /expected a number/)
   fails('[9007199254740993]', /beyond 2\^53 are not exact/, [port('i', [1], 'INT64')])
 })
 
@@ -197,12 +209,33 @@ test('texts become what a transformer takes', () => {
   assert.not.ok(takesText([port('attention_mask', [-1, 5], 'INT64')]))
   assert.is(fixedLength(inputs), 5)
   assert.is(fixedLength([port('input_ids', [-1, -1], 'INT64')]), null)
-  const tensors = textTensors({ ids: [101, 7, 102], types: [0, 0, 1], padId: 9 }, inputs)
+  const tensors = textTensors({ ids: [101, 7, 102], types: [0, 0, 1], padId: 9, total: 3 }, inputs)
   assert.equal(tensors.get('input_ids')!.toNumbers(), [101, 7, 102, 9, 9])
   assert.equal(tensors.get('attention_mask')!.toNumbers(), [1, 1, 1, 0, 0])
   assert.equal(tensors.get('token_type_ids')!.dims, [2, 5])
   assert.equal(tensors.get('token_type_ids')!.toNumbers(), [0, 0, 1, 0, 0, 0, 0, 1, 0, 0])
   assert.is(tensors.get('token_type_ids')!.dtype, 'int32')
+})
+
+test('a text that was cut is told', () => {
+  const tokens = { types: [], padId: 0 }
+  assert.is(cutRemark({ ...tokens, ids: [1, 2], total: 2 }), '')
+  assert.match(cutRemark({ ...tokens, ids: [1, 2], total: 14 }), /Of the 14 tokens .* takes 2\./)
+})
+
+test('the version that is tried stays, or gives way to the latest of its model', () => {
+  const of = (...names: string[]) =>
+    names.map(key => ({ name: key.split(':')[0]!, version: key.split(':')[1]! }))
+  const [chosen] = of('b:1')
+  const next = (...names: string[]) => {
+    const found = successorOf(chosen!, of(...names))
+    return found && `${found.name}:${found.version}`
+  }
+  assert.is(next('a:1', 'b:1', 'b:2'), 'b:1')
+  assert.is(next('a:1', 'b:9', 'b:10', 'c:1'), 'b:10')
+  assert.is(next('a:1', 'c:1'), 'a:1')
+  assert.is(next(), null)
+  assert.equal(successorOf(null, of('a:1', 'b:1')), { name: 'a', version: '1' })
 })
 
 test('models with the same inputs can be compared', () => {
@@ -237,6 +270,13 @@ test('outputs of classes are known', () => {
   assert.is(classScores('logits', float([1, 10]), true, ['a', 'b']), null)
   assert.is(classScores('ids', Tensor.of('int64', [1, 2], [1, 2]), true, null), null)
   assert.is(classScores('logits', Tensor.of('float32', [1, 2], [NaN, 1]), true, null), null)
+  assert.is(classScores('logits', float([0, 3]), true, null), null, 'no sample')
+  const outputs = new Map([
+    ['boxes', float([1, 4])],
+    ['logits', float([1, 2])],
+  ])
+  assert.equal(fittingLabels(outputs, ['a', 'b']), ['a', 'b'])
+  assert.is(fittingLabels(outputs, ['a', 'b', 'c']), null)
 })
 
 test('differences are relative to the largest magnitude of the first', () => {
@@ -246,6 +286,11 @@ test('differences are relative to the largest magnitude of the first', () => {
   assert.is(differenceOf(of(NaN, 1), of(0, 1)).absolute, Infinity)
   assert.is(differenceOf(of(0, 0), of(0, 1)).relative, Infinity)
   assert.is(differenceOf(of(1), of(1, 2)).absolute, Infinity)
+  const whole = (...values: bigint[]) =>
+    new Tensor('int64', [values.length], new Uint8Array(BigInt64Array.from(values).buffer))
+  // Both are 2^53 as doubles.
+  assert.is(differenceOf(whole(2n ** 53n + 1n), whole(2n ** 53n)).absolute, 1)
+  assert.is(differenceOf(whole(2n ** 53n + 1n), whole(2n ** 53n + 1n)).absolute, 0)
   const text = (...data: string[]) => fromClient({ datatype: 'BYTES', shape: [data.length], data })
   assert.is(differenceOf(text('a', 'ü'), text('a', 'ü')).absolute, 0)
   assert.is(differenceOf(text('a'), text('b')).absolute, Infinity)
