@@ -39,7 +39,7 @@ const NETWORK_OPTIONS = {
     array: true,
     nargs: 1,
     group: 'Network:',
-    describe: 'a further name by which clients may address the server',
+    describe: 'a further name by which browsers may address the server',
   },
 } as const satisfies Record<string, Options>
 

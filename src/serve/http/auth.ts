@@ -68,12 +68,16 @@ export interface HostNames {
   readonly own: ReadonlySet<string>
 }
 
+/** At least one of them is in every request of a browser, whatever the page in it does. */
+const OF_BROWSERS = ['accept-language', 'origin', 'sec-fetch-site'] as const
+
 /**
- * A site may give its own name the address of this machine, and is then of one origin with the server: to browsers, and
- * they send no sign of it with a GET. An address is no name.
+ * A site may give its own name the address of this machine. To browsers it is then of one origin with the server, and with
+ * a GET they send no sign of it but the name. An address is no name; programs call the server as they like.
  */
-export function checkHost({ host = '' }: IncomingHttpHeaders, { names }: HostNames): void {
-  const name = withoutPort(host).toLowerCase()
+export function checkHost(headers: IncomingHttpHeaders, { names }: HostNames): void {
+  if (OF_BROWSERS.every(header => headers[header] === undefined)) return
+  const name = withoutPort(headers.host ?? '').toLowerCase()
   if (names === null || name === '' || names.has(name) || isIP(name.replace(/^\[(.*)\]$/, '$1')) > 0) return
   throw new ServeError('forbidden', `${quoted(name)} is not a name of this server; --allow-host makes it one`)
 }
