@@ -1,6 +1,7 @@
 /**
  * How a model is best run on this machine's CPU: how many samples share a run, and whether one session with all threads
- * or several with fewer gives more. Both are measured, in about a second, when a model is loaded for the first time.
+ * or several with fewer gives more. Both are measured, in up to about a second, when a model is loaded for the first
+ * time.
  */
 
 import { availableParallelism } from 'node:os'
@@ -40,6 +41,8 @@ const BATCHES = [1, 2, 4, 8, 16, 32]
 const LARGEST_BATCH = BATCHES.at(-1)!
 /** Milliseconds of measuring for each size, each time. */
 const BUDGET_MS = 40
+/** Runs after which more say nothing new, however short they are. */
+const ENOUGH_RUNS = 60
 /** Every size is measured so often, in turn, and the best time counts: something else may be busy meanwhile. */
 const PASSES = 3
 /** A run should not take longer: those that come meanwhile wait for it. */
@@ -166,6 +169,6 @@ async function medianTime(run: () => Promise<unknown>): Promise<number> {
     const started = performance.now()
     await run()
     times.push(performance.now() - started)
-  } while (performance.now() < end || times.length < 2)
+  } while ((performance.now() < end && times.length < ENOUGH_RUNS) || times.length < 2)
   return times.sort((a, b) => a - b)[times.length >> 1]!
 }
