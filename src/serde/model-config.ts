@@ -130,6 +130,15 @@ const ENUMS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** The part of a configuration that is read; numbers of 64 bits are texts. */
+export interface ConfiguredPort {
+  readonly name: string
+  /** `TYPE_FP32`; TYPE_INVALID: not given. */
+  readonly data_type?: string
+  /** int64 as texts. */
+  readonly dims?: readonly string[]
+  readonly reshape?: { readonly shape?: readonly string[] }
+}
+
 export interface ModelConfig {
   readonly name?: string
   readonly platform?: string
@@ -140,8 +149,8 @@ export interface ModelConfig {
     readonly all?: object
     readonly specific?: { readonly versions: readonly string[] }
   }
-  readonly input?: readonly { readonly name: string }[]
-  readonly output?: readonly { readonly name: string; readonly label_filename?: string }[]
+  readonly input?: readonly ConfiguredPort[]
+  readonly output?: readonly (ConfiguredPort & { readonly label_filename?: string })[]
   readonly dynamic_batching?: {
     readonly preferred_batch_size?: readonly number[]
     readonly max_queue_delay_microseconds?: string

@@ -27,6 +27,9 @@ export function repositoryEvents(logger: FastifyBaseLogger, metrics: Metrics): R
       metrics.loads.inc({ model, result: 'failure' })
       logger.error({ model, version, err: error }, 'could not be loaded')
     },
+    problems: errors => {
+      for (const error of errors) logger.warn(`not all models could be looked for: ${error.message}`)
+    },
     unloaded: (model, version) => {
       metrics.forget(model, version)
       logger.info({ model, version }, 'out of service')

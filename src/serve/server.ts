@@ -21,7 +21,7 @@ import { poll } from './repository/poll.ts'
 import { Repository } from './repository/repository.ts'
 import type { ServedVersion } from './repository/served-version.ts'
 import { DEFAULT_SETTINGS } from './repository/settings.ts'
-import { scanPlaces } from './repository/sources.ts'
+import { Places } from './repository/sources.ts'
 import { Shadows } from './shadows.ts'
 
 export interface RunningServer {
@@ -53,7 +53,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     settings: { ...DEFAULT_SETTINGS, ...options.settings },
     policy: options.versions ?? { kind: 'latest', count: 1 },
     routing: options.routing ?? new Map(),
-    scan: () => scanPlaces(options.places, options.runs),
+    places: new Places(options.places, options.runs),
     drain: drainMs,
     events: repositoryEvents(logger, metrics),
   })

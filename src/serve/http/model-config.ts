@@ -1,5 +1,6 @@
 /** A model's configuration in the form of Triton's ModelConfig (JSON names), as `GET .../config` gives it. */
 
+import { tritonType } from '../protocol/datatypes.ts'
 import type { PortSpec } from '../protocol/signature.ts'
 import type { ServedVersion } from '../repository/served-version.ts'
 
@@ -25,6 +26,5 @@ export function modelConfig(version: ServedVersion): object {
 /** With batching the dimension of samples is not among `dims`. */
 function configOf({ name, datatype, shape }: PortSpec, batched: boolean): object {
   const dims = (shape ?? [null]).map(dim => dim ?? -1)
-  const type = datatype === 'BYTES' ? 'STRING' : datatype
-  return { name, data_type: `TYPE_${type}`, dims: batched ? dims.slice(1) : dims }
+  return { name, data_type: tritonType(datatype), dims: batched ? dims.slice(1) : dims }
 }

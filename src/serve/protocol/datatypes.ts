@@ -33,6 +33,11 @@ export function datatypeOf(dtype: DType): Datatype | null {
 /** Datatypes without a JSON form: their elements travel as binary data only. */
 export const BINARY_ONLY: ReadonlySet<Datatype> = new Set(['FP16', 'BF16'])
 
+/** Triton's name of a datatype in model configurations. */
+export function tritonType(datatype: Datatype): string {
+  return `TYPE_${datatype === 'BYTES' ? 'STRING' : datatype}`
+}
+
 /** Bytes of one element; 0 for BYTES, whose elements carry their own lengths. */
 export function elementBytes(datatype: Datatype): number {
   return DTYPES[DATATYPES[datatype]].bits / 8

@@ -15,7 +15,7 @@ import { probeModel, type ProbeResult } from './probe.ts'
 import { ServedVersion, type VersionFacts } from './served-version.ts'
 import { Sessions } from './sessions.ts'
 import type { ModelSettings } from './settings.ts'
-import type { VersionSource } from './sources.ts'
+import { withDataFiles, type VersionSource } from './sources.ts'
 import { tune, type Tuning } from './tune.ts'
 
 export interface LoadContext {
@@ -43,10 +43,11 @@ export async function loadVersion(
   const mismatch = await manifestMismatch(source.path)
   if (mismatch !== null) throw new InputError(mismatch)
   const description = await describeModel(source.path)
+  const stamp = await withDataFiles(source.stamp, description.dataFiles)
   const before = process.memoryUsage.rss()
   const sessions = new Sessions(context.engine, source.path, description.bfloat16)
   try {
-    const loaded = await prepare(name, source, description, context, sessions)
+    const loaded = await prepare(name, { ...source, stamp }, description, context, sessions)
     const memory = {
       file: (await stat(source.path)).size,
       process: Math.max(0, process.memoryUsage.rss() - before),

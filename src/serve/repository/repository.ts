@@ -3,6 +3,7 @@
  * cannot be loaded changes nothing.
  */
 
+import { dirname, resolve, sep } from 'node:path'
 import { messageOf } from '../../util/errors.ts'
 import { quoted, ServeError } from '../protocol/errors.ts'
 import type { IndexEntry } from '../protocol/schemas.ts'
@@ -12,7 +13,7 @@ import type { Routing } from './routing.ts'
 import { ServedModel } from './served-model.ts'
 import type { ServedVersion } from './served-version.ts'
 import { chooseVersions, type ModelSettings, type VersionPolicy } from './settings.ts'
-import type { ModelSource, VersionSource } from './sources.ts'
+import { stampBeside, type ModelSource, type Places, type Scan, type VersionSource } from './sources.ts'
 import { checkConfiguredPorts, readTritonConfig } from './triton-config.ts'
 
 export interface RepositoryOptions {
@@ -20,8 +21,7 @@ export interface RepositoryOptions {
   readonly settings: ModelSettings
   readonly policy: VersionPolicy
   readonly routing: ReadonlyMap<string, Routing>
-  /** Finds what is to be served. */
-  readonly scan: () => Promise<readonly ModelSource[]>
+  readonly places: Places
   /** Milliseconds that a version is given to finish its requests. */
   readonly drain: number
   readonly events: RepositoryEvents
@@ -32,6 +32,8 @@ export interface RepositoryEvents {
   readonly loaded: (version: ServedVersion, ms: number) => void
   readonly failed: (model: string, version: string, error: unknown) => void
   readonly unloaded: (model: string, version: string) => void
+  /** What could not be looked at, told when it changes. */
+  readonly problems: (errors: readonly Error[]) => void
   readonly ofVersion: (model: string) => LoadContext['events']
 }
 
@@ -48,6 +50,8 @@ export class Repository {
   readonly #models = new Map<string, ServedModel>()
   /** Model and version -> the stamp of files that could not be loaded: they are not tried again until they change. */
   readonly #refused = new Map<string, string>()
+  /** What was wrong at the last look; null: there was none. */
+  #problems: string | null = null
   /** The stamps of the last look: files that still change are being written. */
   readonly #seen = new Map<string, string>()
   /** Models that a client unloaded: they stay so until one loads them. */
@@ -63,9 +67,11 @@ export class Repository {
     return [...this.#models.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
-  /** Whether every model has a version that can answer. */
+  /** Whether every model that has been in service has a version that can answer. */
   get ready(): boolean {
-    return this.models.every(({ ready, name }) => ready || this.#unloaded.has(name))
+    const served = this.models.filter(({ wasServed }) => wasServed)
+    const able = served.every(({ ready, name }) => ready || this.#unloaded.has(name))
+    return able && (served.length > 0 || this.models.length === 0)
   }
 
   model(name: string): ServedModel {
@@ -82,7 +88,9 @@ export class Repository {
   /** Brings what is served to what lies on disk. One call waits for the other. */
   update(): Promise<void> {
     return this.#inTurn(async () => {
-      const sources = this.#settled(await this.#options.scan())
+      const { models, problems } = await this.#scan()
+      this.#tell(problems)
+      const sources = this.#settled(models)
       for (const source of sources) if (!this.#unloaded.has(source.name)) await this.#updateModel(source)
       const names = new Set(sources.map(({ name }) => name))
       for (const model of this.models) if (!names.has(model.name)) this.#removeModel(model)
@@ -92,7 +100,8 @@ export class Repository {
   /** Loads a model, or loads it again as it lies on disk; fails where nothing of it can be loaded. */
   load(name: string): Promise<void> {
     return this.#inTurn(async () => {
-      const source = (await this.#options.scan()).find(source => source.name === checkModelName(name))
+      const { models } = await this.#scan()
+      const source = models.find(source => source.name === checkModelName(name))
       if (!source)
         throw new ServeError('notFound', `failed to load ${quoted(name)}: no such model in the repository`)
       this.#unloaded.delete(name)
@@ -121,6 +130,21 @@ export class Repository {
       return Promise.resolve()
     })
     await Promise.all(this.#retiring)
+  }
+
+  #scan(): Promise<Scan> {
+    const versions = this.models.flatMap(model => model.versions)
+    const dataFiles = new Map(versions.map(({ facts }) => [facts.source.path, facts.dataFiles]))
+    return this.#options.places.scan(path => dataFiles.get(path) ?? [])
+  }
+
+  /** At first, what cannot be served is an error; afterwards nothing of it may stop the rest. */
+  #tell(problems: Scan['problems']): void {
+    const [first] = problems
+    if (this.#problems === null && first) throw first
+    const text = problems.map(({ message }) => message).join()
+    if (text !== (this.#problems ?? '')) this.#options.events.problems(problems)
+    this.#problems = text
   }
 
   /** Files that changed since the last look are taken for what they were then: somebody may be writing them. */
@@ -154,7 +178,7 @@ export class Repository {
     this.#models.set(source.name, model)
     model.keep(new Set(source.versions.map(({ version }) => version)))
     const configured = await this.#configOf(source).catch((error: unknown) => error as Error)
-    if (configured instanceof Error) return this.#refuseAll(model, source, configured)
+    if (configured instanceof Error) return this.#refuseConfiguration(model, source, configured)
     const wanted = this.#wantedOf(source, model.routing, configured.policy ?? this.#options.policy)
     let failure: string | null = null
     for (const version of wanted) {
@@ -183,13 +207,16 @@ export class Repository {
   }
 
   /** A configuration that cannot be used: what is served stays. */
-  #refuseAll(model: ServedModel, { versions }: ModelSource, error: Error): string {
-    const reason = reasonOf(error)
-    for (const { version, stamp } of versions) {
+  #refuseConfiguration(model: ServedModel, source: ModelSource, error: Error): string {
+    const reason = reasonOf(error, source.place)
+    const served = model.versions.map(({ version }) => version)
+    const wanted = this.#wantedOf(source, model.routing, this.#options.policy)
+    const concerned = served.length > 0 ? source.versions.filter(one => served.includes(one.version)) : wanted
+    for (const { version, stamp } of concerned) {
       const key = `${model.name}:${version}`
-      if (model.get(version) || this.#refused.get(key) === stamp) continue
+      if (this.#refused.get(key) === stamp) continue
       this.#refused.set(key, stamp)
-      model.setState(version, 'UNAVAILABLE', reason)
+      model.setState(version, model.get(version) ? 'READY' : 'UNAVAILABLE', reason)
       this.#options.events.failed(model.name, version, error)
     }
     return reason
@@ -212,7 +239,9 @@ export class Repository {
     const { engine, events } = this.#options
     const key = `${model.name}:${source.version}`
     const before = model.get(source.version)
-    if (this.#refused.get(key) === source.stamp) return 'its files have not changed since they were refused'
+    const refused = this.#refused.get(key)
+    const stamp = refused === undefined ? '' : await refusedStamp(source)
+    if (refused === stamp) return 'its files have not changed since they were refused'
     const started = performance.now()
     events.loading(model.name, source.version)
     if (!before) model.setState(source.version, 'LOADING')
@@ -225,9 +254,9 @@ export class Repository {
       if (before) this.#retireUnnamed(before)
       return null
     } catch (error) {
-      this.#refused.set(key, source.stamp)
+      this.#refused.set(key, await refusedStamp(source))
       events.failed(model.name, source.version, error)
-      const reason = reasonOf(error)
+      const reason = reasonOf(error, dirname(source.path))
       if (before) model.setState(source.version, 'READY', `a new file could not be loaded: ${reason}`)
       else model.setState(source.version, 'UNAVAILABLE', reason)
       return reason
@@ -263,10 +292,25 @@ export class Repository {
   }
 }
 
-/** Why a model could not be loaded, without paths. */
-export function reasonOf(error: unknown): string {
-  return messageOf(error)
-    .replace(/(?:file:\/\/)?(?:\/|[A-Za-z]:\\)[^\s:'"]+[\\/]/g, '')
-    .replace(/\s+/g, ' ')
-    .slice(0, 300)
+/** Of a version that was refused; a file beside the model may be what it lacked. */
+async function refusedStamp({ stamp, path }: VersionSource): Promise<string> {
+  return `${stamp}|${await stampBeside(path)}`
+}
+
+/**
+ * Folders before the name of a file: from a root, or from where the server was started. Between two plain words a slash
+ * makes no path: `N/A`, `float16/float32`.
+ */
+const FOLDERS =
+  /(?:file:\/\/)?(?:[A-Za-z]:(?=[\\/]))?(?:[^\s:'"()[\],=]*[\\/])+(?=[^\s:'"()[\],=\\/]*\.[A-Za-z])/g
+const ROOTED = /(?:file:\/\/|[A-Za-z]:\\|(?<![\w.])\.{0,2}\/)[^\s:'"]*[\\/]/g
+
+/** Why a model of this place could not be loaded, without paths. */
+export function reasonOf(error: unknown, place = ''): string {
+  // A place is known whatever its name is; others are found by their form.
+  const known = [place, resolve(place)].flatMap(path => [`${dirname(path)}${sep}`, `${path}${sep}`])
+  const plain = known
+    .filter(folder => folder !== `.${sep}` && folder !== sep)
+    .reduce((text, folder) => text.replaceAll(folder, ''), messageOf(error))
+  return plain.replace(FOLDERS, '').replace(ROOTED, '').replace(/\s+/g, ' ').slice(0, 300)
 }

@@ -15,6 +15,7 @@ export class ServedModel {
   /** Versions in service. */
   readonly #versions = new Map<string, ServedVersion>()
   readonly #states = new Map<string, { readonly state: VersionState; readonly reason: string }>()
+  #wasServed = false
 
   constructor(name: string, routing: Routing = PLAIN) {
     this.name = name
@@ -31,6 +32,11 @@ export class ServedModel {
     return this.versions.some(({ ready }) => ready)
   }
 
+  /** Whether a version of it has been in service: one that is still to come makes nobody wait. */
+  get wasServed(): boolean {
+    return this.#wasServed
+  }
+
   get(version: string): ServedVersion | undefined {
     return this.#versions.get(version)
   }
@@ -38,6 +44,7 @@ export class ServedModel {
   /** Puts a version into service, in place of one of the same name. */
   put(version: ServedVersion): void {
     this.#versions.set(version.version, version)
+    this.#wasServed = true
     this.setState(version.version, 'READY')
   }
 

@@ -1,9 +1,9 @@
 /**
- * What lies in the files and folders that are served. A folder is a repository in Triton's layout
- * (`model/version/model.onnx`), one model of it, or holds ONNX files, each of which is a model.
+ * What lies in the files and folders that are served. In a folder, each ONNX file is a model, and so is each folder that
+ * holds versions in Triton's layout (`model/version/model.onnx`); so is the folder itself where it holds versions.
  */
 
-import { existsSync } from 'node:fs'
+import { existsSync, type Dirent } from 'node:fs'
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { loadModel } from '../../serde/index.ts'
@@ -25,6 +25,8 @@ export interface VersionSource {
 
 export interface ModelSource {
   readonly name: string
+  /** The file of a single model, the folder of one with versions. */
+  readonly place: string
   readonly versions: readonly VersionSource[]
   /** Triton's config.pbtxt. */
   readonly config: string | null
@@ -37,65 +39,123 @@ export interface Place {
   readonly name: string | null
 }
 
-/** All models of all places, and those of runs; a name that two of them have is an error. */
-export async function scanPlaces(
-  places: readonly Place[],
-  runs: readonly Place[] = [],
-): Promise<ModelSource[]> {
-  const models = (await Promise.all([...places.map(scanPlace), ...runs.map(scanRun)])).flat()
-  const seen = new Set<string>()
-  for (const { name } of models) {
-    if (seen.has(name)) {
-      throw new InputError(`serve: two models have the name ${name}`, {
-        cure: 'name one of them: swa-onnx serve other-name=path',
-      })
-    }
-    seen.add(name)
-  }
-  return models
+/** The data files that the model at a path was found to have when it was loaded. */
+export type DataFilesOf = (path: string) => readonly string[]
+
+export interface Scan {
+  readonly models: readonly ModelSource[]
+  /** What could not be looked at or taken; the rest is there, and what was there before stays. */
+  readonly problems: readonly InputError[]
 }
 
-async function scanPlace({ path, name }: Place): Promise<ModelSource[]> {
+/** All places that a person named, and what lay there when they were last looked at. */
+export class Places {
+  readonly #places: readonly Place[]
+  readonly #runs: readonly Place[]
+  readonly #last = new Map<Place, readonly ModelSource[]>()
+  /** Names of models -> where they were found: they keep their names against others of the same. */
+  #owners = new Map<string, string>()
+
+  constructor(places: readonly Place[], runs: readonly Place[] = []) {
+    this.#places = places
+    this.#runs = runs
+  }
+
+  async scan(dataFilesOf: DataFilesOf = () => []): Promise<Scan> {
+    const problems: InputError[] = []
+    const look = async (place: Place, scan: (place: Place, of: DataFilesOf) => Promise<ModelSource[]>) => {
+      try {
+        this.#last.set(place, await scan(place, dataFilesOf))
+      } catch (error) {
+        problems.push(
+          error instanceof InputError ? error : new InputError(messageOf(error), { cause: error }),
+        )
+      }
+      return this.#last.get(place) ?? []
+    }
+    const found = await Promise.all([
+      ...this.#places.map(place => look(place, scanPlace)),
+      ...this.#runs.map(place => look(place, scanRun)),
+    ])
+    return { models: this.#named(found.flat(), problems), problems }
+  }
+
+  /** Of two models of one name, the one that had it. */
+  #named(models: readonly ModelSource[], problems: InputError[]): ModelSource[] {
+    const named = new Map<string, ModelSource>()
+    for (const model of models) {
+      const other = named.get(model.name)
+      if (other) {
+        problems.push(
+          new InputError(`serve: two models have the name ${model.name}`, {
+            cure: 'name one of them: swa-onnx serve other-name=path',
+          }),
+        )
+      }
+      if (!other || model.place === this.#owners.get(model.name)) named.set(model.name, model)
+    }
+    this.#owners = new Map([...named].map(([name, model]) => [name, model.place]))
+    return [...named.values()]
+  }
+}
+
+async function scanPlace({ path, name }: Place, dataFilesOf: DataFilesOf): Promise<ModelSource[]> {
   const entry = await stat(path).catch((error: unknown) => {
     throw new InputError(`serve ${path}: ${messageOf(error)}`, { cause: error })
   })
-  if (!entry.isDirectory()) return [await singleFile(path, name ?? nameFrom(stem(path)))]
+  return entry.isDirectory()
+    ? scanFolder(path, name, dataFilesOf)
+    : [await singleFile(path, name ?? nameFrom(stem(path)), dataFilesOf)]
+}
+
+/** Every entry for itself: one that is new or strange changes nothing for the others. */
+async function scanFolder(
+  path: string,
+  name: string | null,
+  dataFilesOf: DataFilesOf,
+): Promise<ModelSource[]> {
   const entries = await readdir(path, { withFileTypes: true })
-  if (entries.some(({ name }) => isVersion(name))) {
-    const model = await modelFolder(path, name ?? nameFrom(basename(resolve(path))))
-    return model ? [model] : []
-  }
-  const files = entries.filter(entry => entry.name.endsWith('.onnx') && !entry.name.startsWith('.'))
-  if (files.length > 0) {
-    return Promise.all(
-      files.map(file => {
-        const alone = files.length === 1
-        const own = alone && file.name === 'model.onnx' ? basename(resolve(path)) : stem(file.name)
-        return singleFile(join(path, file.name), alone && name !== null ? name : nameFrom(own))
-      }),
-    )
-  }
-  const folders = entries.filter(({ name }) => isModelName(name) && !name.startsWith('.'))
-  const models = await Promise.all(folders.map(folder => modelFolder(join(path, folder.name), folder.name)))
-  return models.filter(model => model !== null)
+  const files = entries.filter(isModelFile)
+  const folders = entries.filter(
+    entry => !entry.isFile() && isModelName(entry.name) && !entry.name.startsWith('.'),
+  )
+  const own = name ?? nameFrom(basename(resolve(path)))
+  const [self, models] = await Promise.all([
+    modelFolder(path, own, dataFilesOf),
+    Promise.all(folders.map(folder => modelFolder(join(path, folder.name), folder.name, dataFilesOf))),
+  ])
+  const versioned = [self, ...models].filter(model => model !== null)
+  const alone = files.length === 1 && versioned.length === 0
+  const singles = files.map(file => {
+    const ownName = file.name === 'model.onnx' || (alone && name !== null)
+    return singleFile(join(path, file.name), ownName ? own : nameFrom(stem(file.name)), dataFilesOf)
+  })
+  return [...(await Promise.all(singles)), ...versioned]
+}
+
+function isModelFile(entry: Dirent): boolean {
+  return entry.name.endsWith('.onnx') && !entry.name.startsWith('.') && !entry.isDirectory()
 }
 
 /** A file that is replaced stays version 1: clients that name it go on. */
-async function singleFile(path: string, name: string): Promise<ModelSource> {
-  const version = await versionSource('1', path, [dirname(path)], `${stem(basename(path))}.labels.txt`)
-  return { name, versions: version ? [version] : [], config: null }
+async function singleFile(path: string, name: string, dataFilesOf: DataFilesOf): Promise<ModelSource> {
+  const labels = `${stem(basename(path))}.labels.txt`
+  const version = await versionSource('1', path, { folders: [dirname(path)], labels, dataFilesOf })
+  return { name, place: path, versions: version ? [version] : [], config: null }
 }
 
 /** The average of a run that goes on, or of one that has ended; its version is the step of its last snapshot. */
-async function scanRun({ path, name }: Place): Promise<ModelSource[]> {
+async function scanRun({ path, name }: Place, dataFilesOf: DataFilesOf): Promise<ModelSource[]> {
   const entry = await stat(path).catch((error: unknown) => {
     throw new InputError(`serve --watch ${path}: ${messageOf(error)}`, { cause: error })
   })
   if (!entry.isDirectory()) throw new InputError(`serve --watch ${path}: expected the folder of a run`)
   const model = ['averaged.onnx', 'current.onnx'].map(file => join(path, file)).find(existsSync)
   const version = model && (await lastSnapshot(model))
-  const source = version && (await versionSource(version, model, [path], 'labels.txt'))
-  return [{ name: name ?? nameFrom(basename(resolve(path))), versions: source ? [source] : [], config: null }]
+  const beside = { folders: [path], labels: 'labels.txt', dataFilesOf }
+  const source = version && (await versionSource(version, model, beside))
+  const own = name ?? nameFrom(basename(resolve(path)))
+  return [{ name: own, place: path, versions: source ? [source] : [], config: null }]
 }
 
 /** The last of the steps that a model of a run says it is made of; null while somebody writes it. */
@@ -112,7 +172,11 @@ async function lastSnapshot(path: string): Promise<string | null> {
   }
 }
 
-async function modelFolder(folder: string, name: string): Promise<ModelSource | null> {
+async function modelFolder(
+  folder: string,
+  name: string,
+  dataFilesOf: DataFilesOf,
+): Promise<ModelSource | null> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
   const configured = join(folder, 'config.pbtxt')
   const config = existsSync(configured) ? configured : null
@@ -122,44 +186,71 @@ async function modelFolder(folder: string, name: string): Promise<ModelSource | 
       .map(async entry => {
         const inside = join(folder, entry.name)
         const file = await onnxFileIn(inside)
-        return file === null ? null : versionSource(entry.name, file, [inside, folder], 'labels.txt', config)
+        const beside = { folders: [inside, folder], labels: 'labels.txt', dataFilesOf, config }
+        return file === null ? null : versionSource(entry.name, file, beside)
       }),
   )
   const found = versions.filter(version => version !== null)
-  return found.length === 0 ? null : { name, versions: found, config }
+  return found.length === 0 ? null : { name, place: folder, versions: found, config }
 }
 
 /** model.onnx, or the only ONNX file. */
 async function onnxFileIn(folder: string): Promise<string | null> {
-  const names = await readdir(folder).catch((): string[] => [])
-  const files = names.filter(name => name.endsWith('.onnx') && !name.startsWith('.'))
+  const entries = await readdir(folder, { withFileTypes: true }).catch((): Dirent[] => [])
+  const files = entries.filter(isModelFile).map(({ name }) => name)
   const file = files.includes('model.onnx') ? 'model.onnx' : files.length === 1 ? files[0] : undefined
   return file === undefined ? null : join(folder, file)
+}
+
+interface Beside {
+  /** Where labels and tokenizers may be, the first first. */
+  readonly folders: readonly string[]
+  /** The model's own file of labels; `labels.txt` will do too. */
+  readonly labels: string
+  readonly dataFilesOf: DataFilesOf
+  readonly config?: string | null
 }
 
 async function versionSource(
   version: string,
   path: string,
-  folders: readonly string[],
-  labels: string,
-  config: string | null = null,
+  { folders, labels, dataFilesOf, config = null }: Beside,
 ): Promise<VersionSource | null> {
   const find = (name: string) => folders.map(folder => join(folder, name)).find(existsSync) ?? null
   const names = find(labels) ?? find('labels.txt')
   const tokenizer = find('tokenizer.json')
-  const beside = [config, names, tokenizer].filter(file => file !== null)
-  const stamp = await stampOf(path, beside)
-  if (stamp === null) return null
+  const own = [config, names, tokenizer].filter(file => file !== null)
+  const file = await stampOf([path])
+  if (file === '') return null
+  // The usual names of data files, before anybody has looked into the model.
+  const others = await stampOf([`${path}.data`, `${path}_data`, ...manifestsOf(path), ...own])
+  const stamp = await withDataFiles(`${file}|${others}`, dataFilesOf(path))
   return { version, path, stamp, labels: names, tokenizer: tokenizer && dirname(tokenizer) }
 }
 
-/** Of the file, its data file, its manifest and what else belongs to it, links followed; null where there is no file. */
-async function stampOf(path: string, beside: readonly string[]): Promise<string | null> {
-  const names = [path, `${path}.data`, ...manifestsOf(path), ...beside]
+/** The stamp of a version that is known to have these data files. */
+export async function withDataFiles(stamp: string, files: readonly string[]): Promise<string> {
+  return files.length === 0 ? stamp : `${stamp}|${await stampOf(files)}`
+}
+
+/** What lies beside a model that could not be loaded, other models left out: it may be what the model lacks. */
+export async function stampBeside(path: string): Promise<string> {
+  const folder = dirname(path)
+  const names = await readdir(folder).catch((): string[] => [])
+  return stampOf(
+    names
+      .filter(name => !name.endsWith('.onnx'))
+      .sort()
+      .map(name => join(folder, name)),
+  )
+}
+
+/** Changes whenever one of the files does, links followed; nothing for one that is not there. */
+async function stampOf(paths: readonly string[]): Promise<string> {
   const stamps = await Promise.all(
-    names.map(async name => {
+    paths.map(async path => {
       try {
-        const target = await realpath(name)
+        const target = await realpath(path)
         const { dev, ino, size, mtimeNs } = await stat(target, { bigint: true })
         return `${target}:${dev}:${ino}:${size}:${mtimeNs}`
       } catch {
@@ -167,12 +258,12 @@ async function stampOf(path: string, beside: readonly string[]): Promise<string 
       }
     }),
   )
-  return stamps[0] === '' ? null : stamps.join('|')
+  return stamps.join('|')
 }
 
 /** Where the record of a model may lie that says how large its files are and what their checksums. */
 export function manifestsOf(path: string): string[] {
-  return [path.replace(/\.onnx$/, '.manifest.json'), join(dirname(path), 'manifest.json')]
+  return [`${path.replace(/\.onnx$/, '')}.manifest.json`, join(dirname(path), 'manifest.json')]
 }
 
 function stem(path: string): string {

@@ -2,9 +2,10 @@
 
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { parseModelConfig, type ModelConfig } from '../../serde/index.ts'
+import { parseModelConfig, type ConfiguredPort, type ModelConfig } from '../../serde/index.ts'
 import { InputError, UnsupportedError } from '../../util/errors.ts'
-import type { Signature } from '../protocol/signature.ts'
+import { tritonType } from '../protocol/datatypes.ts'
+import type { PortSpec, Signature } from '../protocol/signature.ts'
 import type { ModelSettings, VersionPolicy } from './settings.ts'
 
 export interface ConfiguredModel {
@@ -78,18 +79,47 @@ function labelsPath(config: string, name: string, where: string): string {
   return join(dirname(config), name)
 }
 
-/** Names that the configuration has and the model has not. */
+/** Refuses names that the model has not, and types and dimensions that contradict the model's. */
 export function checkConfiguredPorts({ config }: ConfiguredModel, { inputs, outputs }: Signature): void {
   for (const [kind, asked, ports] of [
     ['input', config.input ?? [], inputs],
     ['output', config.output ?? [], outputs],
   ] as const) {
-    const known = ports.map(({ name }) => name)
-    const stranger = asked.find(({ name }) => !known.includes(name))
-    if (stranger) {
-      throw new InputError(
-        `config.pbtxt has the ${kind} "${stranger.name}", the model has ${known.map(name => `"${name}"`).join(', ')}`,
-      )
+    for (const one of asked) {
+      const port = ports.find(({ name }) => name === one.name)
+      if (!port) {
+        const known = ports.map(({ name }) => `"${name}"`).join(', ')
+        throw new InputError(`config.pbtxt has the ${kind} "${one.name}", the model has ${known}`)
+      }
+      checkConfiguredPort(`config.pbtxt: ${kind} "${port.name}"`, one, port, config.max_batch_size)
     }
   }
+}
+
+function checkConfiguredPort(
+  where: string,
+  { data_type: type = ANY_TYPE, dims = [], reshape }: ConfiguredPort,
+  { datatype, shape }: PortSpec,
+  maxBatch: number | undefined,
+): void {
+  const wanted = tritonType(datatype)
+  if (type !== ANY_TYPE && type !== wanted)
+    throw new InputError(`${where} is ${type}, in the model ${wanted}`)
+  if (dims.length === 0 || shape === null) return
+  const given = (reshape?.shape ?? dims).map(Number)
+  // Triton's own completion takes both where it is not said whether the model batches.
+  const shapes = maxBatch === undefined ? [shape, shape.slice(1)] : [maxBatch > 0 ? shape.slice(1) : shape]
+  if (shapes.some(own => isCompatible(given, own))) return
+  const found = shapes[0]!.map(dim => dim ?? -1).join(',')
+  throw new InputError(`${where} has dims [${given.join(',')}], in the model [${found}]`)
+}
+
+const ANY_TYPE = 'TYPE_INVALID'
+
+/** An open dimension agrees with any; a scalar has the dims [1]. */
+function isCompatible(given: readonly number[], own: readonly (number | null)[]): boolean {
+  if (own.length === 0) return given.every(dim => dim === 1)
+  return (
+    given.length === own.length && own.every((dim, i) => dim === null || given[i]! < 0 || given[i] === dim)
+  )
 }
