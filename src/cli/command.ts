@@ -1,6 +1,7 @@
 /** What commands share: the terminal, the abort signal, and the way from yargs to one call. */
 
 import { InterruptedError } from '../util/errors.ts'
+import { nativeWork } from '../util/native-work.ts'
 import { Terminal } from './terminal.ts'
 
 /** Options that every command has. */
@@ -22,7 +23,7 @@ export async function runCommand(
   const terminal = new Terminal({ json: args.json })
   const controller = new AbortController()
   const stop = () => {
-    if (controller.signal.aborted) process.exit(130)
+    if (controller.signal.aborted) quit(terminal)
     terminal.info('stopping at the next safe point; press Ctrl-C again to stop at once')
     controller.abort(new InterruptedError('interrupted'))
   }
@@ -35,4 +36,11 @@ export async function runCommand(
     process.off('SIGINT', stop)
     process.off('SIGTERM', stop)
   }
+}
+
+/** Ends the process at once. Its exit would wait for native code in threads, for hours perhaps, and then abort. */
+function quit(terminal: Terminal): void {
+  if (nativeWork() === 0) process.exit(130)
+  terminal.info('a model is running: the process is killed')
+  process.kill(process.pid, 'SIGKILL')
 }

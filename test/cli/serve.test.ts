@@ -1,6 +1,5 @@
 /** `swa-onnx serve` in a process: it says where it is, answers, and ends without losses when it is told to. */
 
-import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,42 +8,13 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { InferenceClient } from '../../src/serve/client/client.ts'
 import { scaleModel } from '../serve/support/small-models.ts'
-import { CLASSIFIER, ROOT, swa } from './support/cli.ts'
+import { CLASSIFIER, swa } from './support/cli.ts'
+import { start } from './support/server.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-cli-serve-'))
 const MODEL = join(folder, 'scale.onnx')
 test.before(async () => writeFileSync(MODEL, await scaleModel(2)))
 test.after(() => rmSync(folder, { recursive: true, force: true }))
-
-interface Started {
-  readonly url: string
-  readonly models: readonly { readonly name: string }[]
-  /** Ends it by a signal; gives the exit code and what it printed on stderr. */
-  end(signal: NodeJS.Signals): Promise<{ code: number | null; stderr: string }>
-}
-
-async function start(...args: string[]): Promise<Started> {
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', 'src/cli/main.ts', 'serve', ...args, '--port', '0', '--json'],
-    { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] },
-  )
-  let [stdout, stderr] = ['', '']
-  child.stderr.on('data', (chunk: Buffer) => (stderr += String(chunk)))
-  const gone = new Promise<number | null>(resolve => child.once('close', resolve))
-  for await (const chunk of child.stdout) {
-    stdout += String(chunk)
-    if (stdout.includes('\n}')) break
-  }
-  assert.ok(stdout.includes('url'), stderr)
-  return {
-    ...(JSON.parse(stdout) as { url: string; models: { name: string }[] }),
-    async end(signal) {
-      child.kill(signal)
-      return { code: await gone, stderr }
-    },
-  }
-}
 
 test('a model under a name of its own, and the classifier of real text lines', async () => {
   const server = await start(

@@ -1,0 +1,56 @@
+/** How a server's process ends: in good order, in time, and at once where it is told so. */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { InferenceClient } from '../../src/serve/client/client.ts'
+import { until } from '../serve/support/running.ts'
+import { slowModel } from '../serve/support/small-models.ts'
+import { start, type Started } from './support/server.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-cli-end-'))
+const SLOW = join(folder, 'slow.onnx')
+const ALONE = ['--max-batch', '1', '--instances', '1', '--threads', '1']
+test.before(async () => writeFileSync(SLOW, await slowModel(2000)))
+test.after(() => rmSync(folder, { recursive: true, force: true }))
+
+/** Milliseconds that a process may take to end on a busy machine; the run that it ends under takes far longer. */
+const SOON_MS = 15_000
+
+/** Begins a run of a minute or more. */
+async function keepBusy({ url }: Started): Promise<void> {
+  const client = new InferenceClient(url)
+  const rows = 12_000
+  const x = { datatype: 'FP32', shape: [rows, 256], data: new Float32Array(rows * 256) } as const
+  void client.infer('slow', { x }).catch(() => undefined)
+  await until('it runs', async () =>
+    /swa_onnx_running_requests\{model="slow",version="1"\} 1\n/.test(
+      await (await fetch(`${url}metrics`)).text(),
+    ),
+  )
+}
+
+test('a second signal ends a model run at once', async () => {
+  const server = await start(SLOW, ...ALONE)
+  await keepBusy(server)
+  server.kill('SIGTERM')
+  await until('it heard', () => server.stderr().includes('stopping at the next safe point'))
+  const started = performance.now()
+  const { signal, stderr } = await server.end('SIGTERM')
+  assert.is(signal, 'SIGKILL', stderr)
+  assert.ok(performance.now() - started < SOON_MS)
+  assert.match(stderr, /a model is running: the process is killed/)
+  assert.not.match(stderr, /terminate called/)
+})
+
+test('a second signal ends a server that runs nothing with its exit code', async () => {
+  const server = await start(SLOW, ...ALONE, '--drain-delay', '60')
+  server.kill('SIGTERM')
+  await until('it heard', () => server.stderr().includes('stopping at the next safe point'))
+  const { code, signal, stderr } = await server.end('SIGTERM')
+  assert.equal([code, signal], [130, null], stderr)
+})
+
+test.run()
