@@ -38,6 +38,8 @@ export interface ServeOptions {
   readonly drainMs?: number
   /** Milliseconds for which a server that stops says so and still answers. Default: 0. */
   readonly noticeMs?: number
+  /** Milliseconds that connections without a request stay open when the server closes. Default: 1000. */
+  readonly graceMs?: number
   /** Whether the page may fetch models, to run them in the browser. Default: where only this machine can. */
   readonly shareModels?: boolean
   /** Where the files of the page are. Default: where `npm run build` puts them. */
