@@ -53,4 +53,40 @@ test('a second signal ends a server that runs nothing with its exit code', async
   assert.equal([code, signal], [130, null], stderr)
 })
 
+test('the time of the drain ends a run that goes on, and the log says which', async () => {
+  const server = await start(SLOW, ...ALONE, '--drain-timeout', '0.5')
+  await keepBusy(server)
+  const started = performance.now()
+  const { signal, stderr } = await server.end('SIGTERM')
+  assert.is(signal, 'SIGKILL', stderr)
+  assert.ok(performance.now() - started < SOON_MS)
+  const log = stderr.trim().split('\n')
+  const lines = log.map(line => JSON.parse(line) as { msg: string; model?: string })
+  assert.is(lines.find(({ msg }) => msg === 'it still runs')?.model, 'slow')
+  assert.is(lines.at(-1)!.msg, 'a model is running: the process is killed')
+})
+
+test('a lost terminal ends it in good order, and a second time at once', async () => {
+  const orderly = await start(SLOW, ...ALONE)
+  const { code, signal, stderr } = await orderly.end('SIGHUP')
+  assert.equal([code, signal], [0, null], stderr)
+  const server = await start(SLOW, ...ALONE, '--drain-delay', '60')
+  server.kill('SIGHUP')
+  await until('it heard', () => server.stderr().includes('stopping at the next safe point'))
+  assert.is((await server.end('SIGHUP')).code, 130)
+})
+
+test('stderr that is no terminal has JSON lines alone', async () => {
+  const server = await start(SLOW, ...ALONE)
+  const { stderr } = await server.end('SIGTERM')
+  const messages = stderr
+    .trim()
+    .split('\n')
+    .map(line => (JSON.parse(line) as { msg: string }).msg)
+  assert.ok(messages.some(message => message.startsWith('engine cpu (')))
+  assert.ok(messages.some(message => message.startsWith('stopping at the next safe point')))
+  const silent = await start(SLOW, ...ALONE, '--log-level', 'silent')
+  assert.is((await silent.end('SIGTERM')).stderr, '')
+})
+
 test.run()

@@ -8,7 +8,7 @@ import type { VersionPolicy } from '../../serve/repository/settings.ts'
 import { EnvironmentError, messageOf, UsageError } from '../../util/errors.ts'
 import { formatBytes } from '../../util/format.ts'
 import { CPU } from '../../runtime/engines.ts'
-import { runCommand, type CommonArguments } from '../command.ts'
+import { runCommand, type CommandContext, type CommonArguments } from '../command.ts'
 import { askedEngine, openEngine } from '../engine.ts'
 import { ENGINE_OPTIONS, given, type EngineArguments } from '../options.ts'
 
@@ -213,26 +213,36 @@ export async function handler(args: ServeArguments): Promise<void> {
   // keeps marking the old heap going too, for 5 to 30 ms again and again: a third of the throughput, and most of the
   // latency's tail (measured with 600 KB bodies).
   setFlagsFromString('--no-incremental-marking')
-  await runCommand(args, async ({ terminal, signal }) => {
+  const { makeLogger, flushLog } = await import('../../serve/logger.ts')
+  const logger = makeLogger(args.logLevel)
+  // Who collects the lines of stderr shall find the log there and nothing else.
+  const log = process.stderr.isTTY
+    ? undefined
+    : {
+        info: (message: string) => logger.info(message),
+        warn: (message: string) => logger.warn(message),
+        flush: flushLog,
+      }
+  const serve = async ({ terminal, signal, quit }: CommandContext) => {
     const { engine } = await openEngine(asked, terminal)
-    const [{ startServer }, { parseRouting }, { makeLogger }] = await Promise.all([
+    const [{ startServer }, { parseRouting }] = await Promise.all([
       import('../../serve/server.ts'),
       import('../../serve/repository/routing.ts'),
-      import('../../serve/logger.ts'),
     ])
     const server = await startServer({
       ...prepared,
       engine,
       routing: parseRouting(args.canary ?? [], args.shadow ?? []),
-      logger: makeLogger(args.logLevel),
+      logger,
     })
     const models = server.repository.index(true)
     const list = models.map(({ name, version }) => `  ${name} version ${version ?? ''}`).join('\n')
     terminal.result(`${list}\nopen ${server.url}`, { url: server.url, models })
-    terminal.info('Ctrl-C stops the server')
+    if (!log) terminal.info('Ctrl-C stops the server')
     await untilAborted(signal)
-    await server.close()
-  })
+    if (!(await server.close())) await quit()
+  }
+  await runCommand(args, serve, { signals: ['SIGINT', 'SIGTERM', 'SIGHUP'], log })
 }
 
 /** Also where it was aborted while the models were loaded. */
