@@ -45,6 +45,8 @@ export interface ServeOptions {
   /** Where the files of the page are. Default: where `npm run build` puts them. */
   readonly pageFolders?: PageFolders
   readonly logRequests?: boolean
+  /** Stops the loading of the models, before there is a server; once there is one, `close` ends it. */
+  readonly signal?: AbortSignal
   /** Default: warnings and errors, as JSON lines on stderr. */
   readonly logger?: FastifyBaseLogger
 }

@@ -13,6 +13,7 @@ import { addInferRoutes } from './http/infer.ts'
 import { DEFAULT_LIMITS } from './http/limits.ts'
 import { addModelRoutes, addRepositoryRoutes, addServerRoutes } from './http/models.ts'
 import { addPageRoutes, BUILT_PAGE } from './http/page.ts'
+import { FirstLoad } from './first-load.ts'
 import { healthEvents, repositoryEvents } from './events.ts'
 import { makeLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
@@ -44,7 +45,7 @@ const HEALTH_TIMEOUT_MS = 60_000
 
 const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|::1)$/
 
-/** Loads the models and listens; fails where there is nothing to serve. */
+/** Loads the models and listens; fails where there is nothing to serve, or it is told to stop before. */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', logger = makeLogger('warn'), pollMs = 1000 } = options
   const { noticeMs = 0, drainMs = 30_000, graceMs = 1000 } = options
@@ -52,16 +53,18 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   let stopping = false
   const versions = (): ServedVersion[] => repository.models.flatMap(model => model.versions)
   const metrics = new Metrics(versions, options.engine.name)
+  const { signal = new AbortController().signal } = options
+  const load = new FirstLoad(options.engine, signal)
   const repository = new Repository({
-    engine: options.engine,
+    engine: load.engine,
     settings: { ...DEFAULT_SETTINGS, ...options.settings },
     policy: options.versions ?? { kind: 'latest', count: 1 },
     routing: options.routing ?? new Map(),
     scan: () => scanPlaces(options.places, options.runs),
     drain: drainMs,
-    events: repositoryEvents(logger, metrics),
+    events: repositoryEvents(logger, metrics, signal),
   })
-  await repository.update()
+  await load.run(repository)
   // A run may not have a snapshot yet.
   if (versions().length === 0 && !options.runs?.length) {
     await repository.close()
@@ -78,6 +81,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   let url: string
   try {
     app = await openApp(options, host, logger, connections)
+    signal.throwIfAborted()
     addRoutes(app, options, repository, metrics, ready)
     url = await listen(app, host, options.port ?? 8000, options.tls !== undefined)
   } catch (error) {

@@ -19,7 +19,7 @@ export interface Closing {
 }
 
 /** For sessions that have nothing to do any more to give their memory back. */
-const LAST_MS = 1000
+export const LAST_MS = 1000
 
 /** Whether all was given back in time: nothing ends a run but the end of the process. */
 export async function shutDown(closing: Closing): Promise<boolean> {

@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert'
 import { InferenceClient } from '../../src/serve/client/client.ts'
 import { until } from '../serve/support/running.ts'
 import { slowModel } from '../serve/support/small-models.ts'
-import { start, type Started } from './support/server.ts'
+import { launch, start, type Started } from './support/server.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-cli-end-'))
 const SLOW = join(folder, 'slow.onnx')
@@ -87,6 +87,21 @@ test('stderr that is no terminal has JSON lines alone', async () => {
   assert.ok(messages.some(message => message.startsWith('stopping at the next safe point')))
   const silent = await start(SLOW, ...ALONE, '--log-level', 'silent')
   assert.is((await silent.end('SIGTERM')).stderr, '')
+})
+
+test('a signal while models load ends it soon, with no port opened', async () => {
+  const names = Array.from({ length: 20 }, (_, i) => `m${i}=${SLOW}`)
+  const loading = launch(...names)
+  await until('it loads', () => loading.stderr().includes('"msg":"loading"'))
+  const started = performance.now()
+  loading.kill('SIGTERM')
+  const { code, signal, stdout, stderr } = await loading.gone
+  // On a busy machine a session may still be opening when the time is over.
+  assert.ok(code === 130 || signal === 'SIGKILL', `${code}: ${stderr}`)
+  assert.ok(performance.now() - started < SOON_MS)
+  assert.is(stdout, '')
+  assert.not.match(stderr, /Server listening|could not be loaded/)
+  assert.match(stderr, /stopped before the models were loaded/)
 })
 
 test.run()

@@ -5,8 +5,12 @@ import { Agent, request } from 'node:http'
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https'
 import { connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
+import { pino } from 'pino'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { Engine, Runner } from '../../src/runtime/engine.ts'
+import { cpuEngine } from '../../src/runtime/ort-cpu/engine.ts'
+import { InterruptedError } from '../../src/util/errors.ts'
 import { publish, scaleModel, slowModel } from './support/small-models.ts'
 import { ask, closeAll, serve, temporaryFolder, until, type TestServer } from './support/running.ts'
 
@@ -157,6 +161,42 @@ test('a run that goes on is not waited for after the time of the drain', async (
   const left = running.log.find(({ msg }) => msg === 'it still runs')
   assert.equal([left?.['model'], left?.['version']], ['m', '1'])
   await until('the run has ended', () => version.instances[0]!.running === 0)
+})
+
+test('a load that is told to stop ends at its next step, and no port was opened', async () => {
+  const root = folder.path('stopped')
+  for (const name of ['a', 'b', 'c']) publish(`${root}/${name}/1/model.onnx`, await scaleModel(2))
+  const [inner, controller] = [cpuEngine(), new AbortController()]
+  const reason = new InterruptedError('interrupted')
+  const open = new Set<Runner>()
+  let opened = 0
+  const engine: Engine = {
+    ...inner,
+    async openRunner(...args) {
+      const runner = await inner.openRunner(...args)
+      const close = runner.close.bind(runner)
+      open.add(runner)
+      // With the first session of the second model.
+      if (++opened === 2) controller.abort(reason)
+      return Object.assign(runner, {
+        close: () => {
+          open.delete(runner)
+          return close()
+        },
+      })
+    },
+  }
+  let log = ''
+  const logger = pino({ level: 'debug' }, { write: line => void (log += line) })
+  const { signal } = controller
+  const error = await serve([{ path: root, name: null }], { engine, signal, logger }).catch(
+    (error: unknown) => error,
+  )
+  assert.is(error, reason)
+  assert.is(opened, 2)
+  assert.is(open.size, 0, 'sessions were left open')
+  assert.match(log, /"msg":"loading"/)
+  assert.not.match(log, /Server listening|could not be loaded/)
 })
 
 test.run()

@@ -233,8 +233,15 @@ export async function handler(args: ServeArguments): Promise<void> {
       ...prepared,
       engine,
       routing: parseRouting(args.canary ?? [], args.shadow ?? []),
-      logger,
+      ...{ logger, signal },
+    }).catch((error: unknown) => {
+      if (error !== signal.reason) throw error
+      return null
     })
+    if (server === null) {
+      terminal.info('stopped before the models were loaded')
+      return quit()
+    }
     const models = server.repository.index(true)
     const list = models.map(({ name, version }) => `  ${name} version ${version ?? ''}`).join('\n')
     terminal.result(`${list}\nopen ${server.url}`, { url: server.url, models })
