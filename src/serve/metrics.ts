@@ -68,7 +68,7 @@ export class Metrics {
     this.#batch = histogram('swa_onnx_batch_size', 'Samples in a run', LABELS, BATCHES)
     this.shadowDifference = histogram(
       'swa_onnx_shadow_difference',
-      "Largest difference of a shadow's output, relative to the largest magnitude of the output",
+      "Largest difference of a shadow's output, relative to the largest magnitude of the output; 1e6: infinite",
       [...LABELS, 'shadow', 'output'] as const,
       DIFFERENCES,
     )
