@@ -8,10 +8,11 @@ import { Terminal } from './terminal.ts'
 
 const terminal = new Terminal({ json: false })
 
-// A reader that leaves early (`| head`) is no error, and must not stop a run; a full disk is one.
+// A reader that leaves early (`| head`), or a terminal, is no error, and must not stop a run; a full disk is one.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') report(new EnvironmentError(`write the result: ${messageOf(error)}`))
+    const left = error.code === 'EPIPE' || (error.code === 'EIO' && stream.isTTY)
+    if (!left) report(new EnvironmentError(`write the result: ${messageOf(error)}`))
   })
 }
 

@@ -18,8 +18,15 @@ export interface ProgressState {
 const PLAIN_INTERVAL_MS = 5000
 const REDRAW_INTERVAL_MS = 100
 
+/** Takes lines in place of stderr. */
+export interface Log {
+  info(message: string): void
+  warn(message: string): void
+}
+
 export class Terminal {
   readonly #json: boolean
+  readonly #log: Log | undefined
   readonly #live: boolean
   #lineShown = false
   #lastDraw = 0
@@ -29,9 +36,10 @@ export class Terminal {
   /** The last known rate of each label: work that alternates with other work has one at once. */
   readonly #rates = new Map<string, number>()
 
-  /** `json`: results are one JSON document on stdout. */
-  constructor(options: { json: boolean }) {
+  /** `json`: results are one JSON document on stdout. `log` gets what is information or a warning. */
+  constructor(options: { json: boolean; log?: Log | undefined }) {
     this.#json = options.json
+    this.#log = options.log
     this.#live = process.stderr.isTTY && process.env['TERM'] !== 'dumb'
   }
 
@@ -42,11 +50,13 @@ export class Terminal {
   }
 
   info(message: string): void {
-    this.#line(message)
+    if (this.#log) this.#log.info(message)
+    else this.#line(message)
   }
 
   warn(message: string): void {
-    this.#line(`${pc.yellow('warning:')} ${message}`)
+    if (this.#log) this.#log.warn(message)
+    else this.#line(`${pc.yellow('warning:')} ${message}`)
   }
 
   /** One line, whatever a library put into its message. */

@@ -3,6 +3,7 @@
 import yargs, { type Argv, type CommandModule } from 'yargs'
 import { UsageError } from '../util/errors.ts'
 import { VERSION } from '../util/version.ts'
+import { checkWords } from './check-words.ts'
 import * as average from './commands/average.ts'
 import * as browser from './commands/browser.ts'
 import * as doctor from './commands/doctor.ts'
@@ -76,9 +77,13 @@ export function buildYargs(argv: readonly string[]): Argv {
     .wrap(Math.min(110, process.stdout.columns || 100))
     .epilogue(EPILOGUE)
     .fail((message, error) => {
-      // yargs types `error` as always there; it is absent for its own complaints.
-      throw (error as Error | undefined) ?? new UsageError(message.replaceAll('\n', ' '), { cure })
+      // yargs types `error` as always there; it is absent for its own complaints, or of a class of its own.
+      const thrown = error as Error | undefined
+      if (thrown && thrown.name !== 'YError') throw thrown
+      throw new UsageError((thrown?.message ?? message).replaceAll('\n', ' '), { cure })
     })
+  // Before yargs complains of what it made of the words.
+  parser.middleware(() => checkWords(parser, argv), true)
   for (const command of COMMANDS) parser.command(command as CommandModule)
   return parser
 }

@@ -5,8 +5,12 @@ import type { DeviceHealthOptions } from './device-health.ts'
 import type { Metrics } from './metrics.ts'
 import type { RepositoryEvents } from './repository/repository.ts'
 
-/** Events of the repository, logged and counted. */
-export function repositoryEvents(logger: FastifyBaseLogger, metrics: Metrics): RepositoryEvents {
+/** Events of the repository, logged and counted. A load that `stop` ended is no failure. */
+export function repositoryEvents(
+  logger: FastifyBaseLogger,
+  metrics: Metrics,
+  stop: AbortSignal,
+): RepositoryEvents {
   return {
     loading: (model, version) => logger.info({ model, version }, 'loading'),
     loaded: ({ name: model, version, facts }, ms) => {
@@ -24,6 +28,7 @@ export function repositoryEvents(logger: FastifyBaseLogger, metrics: Metrics): R
       )
     },
     failed: (model, version, error) => {
+      if (stop.aborted && error === stop.reason) return
       metrics.loads.inc({ model, result: 'failure' })
       logger.error({ model, version, err: error }, 'could not be loaded')
     },

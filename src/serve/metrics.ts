@@ -19,7 +19,7 @@ const COUNTERS: readonly Row[] = [
   ['nv_inference_request_success', 'Requests that were answered', ({ success }) => success.count],
   ['nv_inference_count', 'Samples of all requests that were answered', ({ items }) => items],
   ['nv_inference_exec_count', 'Runs of the model', ({ executions }) => executions],
-  ['nv_inference_request_duration_us', 'Time of requests, microseconds', s => us(s.success.ms + s.fail.ms)],
+  ['nv_inference_request_duration_us', 'Time of answered requests, microseconds', s => us(s.success.ms)],
   ['nv_inference_queue_duration_us', 'Time in queues, microseconds', ({ queue }) => us(queue.ms)],
   ['nv_inference_compute_input_duration_us', 'Time of making inputs, microseconds', s => us(s.input.ms)],
   ['nv_inference_compute_infer_duration_us', 'Time of runs, microseconds', ({ infer }) => us(infer.ms)],
@@ -68,7 +68,7 @@ export class Metrics {
     this.#batch = histogram('swa_onnx_batch_size', 'Samples in a run', LABELS, BATCHES)
     this.shadowDifference = histogram(
       'swa_onnx_shadow_difference',
-      "Largest difference of a shadow's output, relative to the largest magnitude of the output",
+      "Largest difference of a shadow's output, relative to the largest magnitude of the output; 1e6: infinite",
       [...LABELS, 'shadow', 'output'] as const,
       DIFFERENCES,
     )

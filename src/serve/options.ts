@@ -38,11 +38,15 @@ export interface ServeOptions {
   readonly drainMs?: number
   /** Milliseconds for which a server that stops says so and still answers. Default: 0. */
   readonly noticeMs?: number
+  /** Milliseconds that connections without a request stay open when the server closes. Default: 1000. */
+  readonly graceMs?: number
   /** Whether the page may fetch models, to run them in the browser. Default: where only this machine can. */
   readonly shareModels?: boolean
   /** Where the files of the page are. Default: where `npm run build` puts them. */
   readonly pageFolders?: PageFolders
   readonly logRequests?: boolean
+  /** Stops the loading of the models, before there is a server; once there is one, `close` ends it. */
+  readonly signal?: AbortSignal
   /** Default: warnings and errors, as JSON lines on stderr. */
   readonly logger?: FastifyBaseLogger
 }

@@ -1,7 +1,6 @@
 /** A server from its options: repository, routes, watching, and an orderly end. */
 
 import type { AddressInfo } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { EnvironmentError, InputError, messageOf } from '../util/errors.ts'
 import { keepFreedMemory } from '../util/keep-memory.ts'
@@ -9,10 +8,12 @@ import { DeviceHealth } from './device-health.ts'
 import { LOOPBACK_NAMES, type HostNames } from './http/auth.ts'
 import { Bodies } from './http/body.ts'
 import { makeApp, refuseOtherVerbs } from './http/app.ts'
+import { Connections } from './http/connections.ts'
 import { addInferRoutes } from './http/infer.ts'
 import { DEFAULT_LIMITS } from './http/limits.ts'
 import { addModelRoutes, addRepositoryRoutes, addServerRoutes } from './http/models.ts'
 import { addPageRoutes, BUILT_PAGE } from './http/page.ts'
+import { FirstLoad } from './first-load.ts'
 import { healthEvents, repositoryEvents } from './events.ts'
 import { makeLogger } from './logger.ts'
 import { Metrics } from './metrics.ts'
@@ -23,14 +24,18 @@ import type { ServedVersion } from './repository/served-version.ts'
 import { DEFAULT_SETTINGS } from './repository/settings.ts'
 import { Places } from './repository/sources.ts'
 import { Shadows } from './shadows.ts'
+import { shutDown } from './shut-down.ts'
 
 export interface RunningServer {
   /** `http://127.0.0.1:8000/`. */
   readonly url: string
   readonly repository: Repository
   readonly metrics: Metrics
-  /** Stops: says that it is not ready, waits for requests, gives everything back. */
-  close(): Promise<void>
+  /**
+   * Stops: says that it is not ready, waits for requests, gives everything back. `false`: there was no time for all of it,
+   * and what is left, such as a run, may keep the process from ending.
+   */
+  close(): Promise<boolean>
 }
 
 const MODEL_PATHS = ['/v2/models/:model', '/v2/models/:model/versions/:version'] as const
@@ -40,24 +45,26 @@ const HEALTH_TIMEOUT_MS = 60_000
 
 const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|::1)$/
 
-/** Loads the models and listens; fails where there is nothing to serve. */
+/** Loads the models and listens; fails where there is nothing to serve, or it is told to stop before. */
 export async function startServer(options: ServeOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', logger = makeLogger('warn'), pollMs = 1000 } = options
-  const { noticeMs = 0, drainMs = 30_000 } = options
+  const { noticeMs = 0, drainMs = 30_000, graceMs = 1000 } = options
   keepFreedMemory()
   let stopping = false
   const versions = (): ServedVersion[] => repository.models.flatMap(model => model.versions)
   const metrics = new Metrics(versions, options.engine.name)
+  const { signal = new AbortController().signal } = options
+  const load = new FirstLoad(options.engine, signal)
   const repository = new Repository({
-    engine: options.engine,
+    engine: load.engine,
     settings: { ...DEFAULT_SETTINGS, ...options.settings },
     policy: options.versions ?? { kind: 'latest', count: 1 },
     routing: options.routing ?? new Map(),
     places: new Places(options.places, options.runs),
     drain: drainMs,
-    events: repositoryEvents(logger, metrics),
+    events: repositoryEvents(logger, metrics, signal),
   })
-  await repository.update()
+  await load.run(repository)
   // A run may not have a snapshot yet.
   if (versions().length === 0 && !options.runs?.length) {
     await repository.close()
@@ -69,10 +76,12 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
   })
   metrics.device(versions, version => health.healthy(version))
   const ready = () => !stopping && repository.ready && health.good
+  const connections = new Connections(Math.min(graceMs, drainMs))
   let app: FastifyInstance
   let url: string
   try {
-    app = await openApp(options, host, logger)
+    app = await openApp(options, host, logger, connections)
+    signal.throwIfAborted()
     addRoutes(app, options, repository, metrics, ready)
     url = await listen(app, host, options.port ?? 8000, options.tls !== undefined)
   } catch (error) {
@@ -88,33 +97,28 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     url,
     repository,
     metrics,
-    async close() {
+    close() {
       stopping = true
-      await Promise.all(polls.map(one => one.stop()))
-      await sleep(noticeMs)
-      await closeApp(app, drainMs)
-      await repository.close()
+      return shutDown({ app, connections, repository, polls, logger, noticeMs, drainMs })
     },
   }
 }
 
-function openApp(options: ServeOptions, host: string, logger: FastifyBaseLogger): Promise<FastifyInstance> {
+function openApp(
+  options: ServeOptions,
+  host: string,
+  logger: FastifyBaseLogger,
+  connections: Connections,
+): Promise<FastifyInstance> {
   return makeApp({
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     tls: options.tls ?? null,
     apiKey: options.apiKey ?? null,
     adminToken: options.adminToken ?? null,
-    logger,
+    ...{ logger, connections },
     logRequests: options.logRequests ?? false,
     hosts: hostsOf(options, host),
   })
-}
-
-/** Takes no more connections, and leaves those that are still asking so many milliseconds. */
-async function closeApp(app: FastifyInstance, ms: number): Promise<void> {
-  const late = setTimeout(() => app.server.closeAllConnections(), ms)
-  await app.close()
-  clearTimeout(late)
 }
 
 function addRoutes(

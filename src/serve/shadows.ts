@@ -14,6 +14,9 @@ import type { ServedVersion } from './repository/served-version.ts'
 const MOST_WAITING = 8
 const TIMEOUT_MS = 30_000
 
+/** What is further off, infinitely for instance, counts as this: the sum of all stays a number. */
+const MOST_DIFFERENCE = 1e6
+
 /** Memory that the inputs lie in. */
 interface Held {
   retain(): void
@@ -68,25 +71,30 @@ export class Shadows {
       const other = others.get(output)
       if (other === undefined || !DTYPES[tensor.dtype].float) continue
       const difference = relativeDifference(tensor, other)
-      this.#metrics.shadowDifference.observe({ ...labels, output }, difference)
+      this.#metrics.shadowDifference.observe({ ...labels, output }, Math.min(difference, MOST_DIFFERENCE))
       if (tensor.dims.length === 2 && !sameClasses(tensor, other)) sameClass = false
     }
     this.#metrics.shadowRequests.inc({ ...labels, result: sameClass ? 'compared' : 'other_class' })
   }
 }
 
-/** max |a - b| / max |a|; infinite where the shapes differ or one of them is not a number. */
+/**
+ * max |a - b| / max |a|, of elements that are not equal and of those that are finite. Infinite where the shapes differ, or
+ * an element is NaN or infinite on one side alone.
+ */
 export function relativeDifference(a: Tensor, b: Tensor): number {
   if (a.size !== b.size) return Infinity
   const [x, y] = [a.toNumbers(), b.toNumbers()]
   let most = 0
   let difference = 0
-  for (let i = 0; i < x.length; i++) {
-    most = Math.max(most, Math.abs(x[i]!))
-    difference = Math.max(difference, Math.abs(x[i]! - y[i]!))
+  for (const [i, value] of x.entries()) {
+    const other = y[i]!
+    if (Number.isFinite(value)) most = Math.max(most, Math.abs(value))
+    if (value === other || (Number.isNaN(value) && Number.isNaN(other))) continue
+    const apart = Math.abs(value - other)
+    difference = Math.max(difference, Number.isNaN(apart) ? Infinity : apart)
   }
-  if (difference === 0) return 0
-  return difference / most
+  return difference === 0 ? 0 : difference / most
 }
 
 /** Whether every row of two outputs [samples, classes] has the same largest element. */

@@ -1,6 +1,6 @@
 /** `swa-onnx serve` in a process: it says where it is, answers, and ends without losses when it is told to. */
 
-import { spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -9,42 +9,14 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { InferenceClient } from '../../src/serve/client/client.ts'
 import { scaleModel } from '../serve/support/small-models.ts'
-import { CLASSIFIER, ROOT, swa } from './support/cli.ts'
+import { CLASSIFIER, swa } from './support/cli.ts'
+import { start } from './support/server.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'swa-onnx-cli-serve-'))
 const MODEL = join(folder, 'scale.onnx')
+const [CERT, KEY] = ['fixtures/serve/tls/cert.pem', 'fixtures/serve/tls/key.pem']
 test.before(async () => writeFileSync(MODEL, await scaleModel(2)))
 test.after(() => rmSync(folder, { recursive: true, force: true }))
-
-interface Started {
-  readonly url: string
-  readonly models: readonly { readonly name: string }[]
-  /** Ends it by a signal; gives the exit code and what it printed on stderr. */
-  end(signal: NodeJS.Signals): Promise<{ code: number | null; stderr: string }>
-}
-
-async function start(...args: string[]): Promise<Started> {
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', 'src/cli/main.ts', 'serve', ...args, '--port', '0', '--json'],
-    { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] },
-  )
-  let [stdout, stderr] = ['', '']
-  child.stderr.on('data', (chunk: Buffer) => (stderr += String(chunk)))
-  const gone = new Promise<number | null>(resolve => child.once('close', resolve))
-  for await (const chunk of child.stdout) {
-    stdout += String(chunk)
-    if (stdout.includes('\n}')) break
-  }
-  assert.ok(stdout.includes('url'), stderr)
-  return {
-    ...(JSON.parse(stdout) as { url: string; models: { name: string }[] }),
-    async end(signal) {
-      child.kill(signal)
-      return { code: await gone, stderr }
-    },
-  }
-}
 
 test('a model under a name of its own, and the classifier of real text lines', async () => {
   const server = await start(
@@ -100,13 +72,27 @@ test('what cannot be is said at once', async () => {
   const taken = createServer().listen(0, '127.0.0.1')
   await new Promise(resolve => taken.once('listening', resolve))
   const port = String((taken.address() as AddressInfo).port)
-  writeFileSync(join(folder, 'broken.onnx'), 'no model')
+  const [none, broken, otherKey] = ['none', 'broken.onnx', 'other.pem'].map(name => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ]
+  writeFileSync(broken, 'no model')
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  writeFileSync(otherKey, privateKey.export({ type: 'pkcs8', format: 'pem' }))
   const rows: readonly (readonly [string[], number, RegExp])[] = [
     [[], 2, /expected models, found none/],
     [[MODEL, '--port', '70000'], 2, /--port: expected a number from 0 to 65535, found 70000/],
     [[MODEL, '--versions', 'newest'], 2, /--versions: expected latest:N, all or numbers/],
     [[MODEL, '--canary', 'm=3'], 2, /--canary: expected model:version=percent/],
     [[MODEL, '--tls-cert', 'x.pem'], 2, /--tls-cert, --tls-key: expected both or none/],
+    [[MODEL, '--tls-cert', CERT, '--tls-key', none], 3, /--tls-key .*none: ENOENT/],
+    [[MODEL, '--tls-cert', KEY, '--tls-key', KEY], 3, /--tls-cert .*key\.pem: expected a certificate chain/],
+    [[MODEL, '--tls-cert', CERT, '--tls-key', broken], 3, /--tls-key .*broken\.onnx: expected a private key/],
+    [[MODEL, '--tls-cert', CERT, '--tls-key', otherKey], 3, /--tls-key .*other\.pem: expected the key of/],
+    [[MODEL, '--api-key-file', none], 3, /--api-key-file .*none: ENOENT/],
+    [[MODEL, '--watch'], 2, /^error: --watch: expected a value, found nothing\n$/],
+    [[MODEL, '--allowHost'], 2, /^error: Not enough arguments following: allowHost\n {2}help: see .*\n$/],
     [[MODEL, '--api-key', 'short'], 2, /--api-key: expected at least 8 characters/],
     [[MODEL, '--max-memory', '10'], 2, /--max-memory: expected at least the size of one request/],
     [[MODEL, '--port', port], 4, /cannot listen on 127\.0\.0\.1:\d+: .*EADDRINUSE/],

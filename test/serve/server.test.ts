@@ -268,6 +268,12 @@ test('a full queue, a deadline and a client that leaves', async () => {
   assert.equal(await second, row.flat())
   const { failures } = running.server.repository.model('m').pick(null).statistics
   assert.equal(failures, { REJECTED: 2, CANCELED: 1, BACKEND: 0, OTHER: 0 })
+  // As Triton counts: the time of those that were answered, and of no other.
+  const { success, fail } = (await running.client.statistics('m'))[0]!.inference_stats
+  assert.ok(fail.ns > 0)
+  const text = await (await fetch(`${running.url}/metrics`)).text()
+  const [, us] = /nv_inference_request_duration_us\{model="m",version="1"\} (\d+)\n/.exec(text)!
+  assert.is(Number(us), Math.round(success.ns / 1000))
   await running.close()
 })
 

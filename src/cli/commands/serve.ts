@@ -1,16 +1,16 @@
 /** `swa-onnx serve model.onnx | folder`: puts models into service over HTTP. */
 
-import { readFile } from 'node:fs/promises'
 import { setFlagsFromString } from 'node:v8'
 import type { Argv, Options } from 'yargs'
 import type { ServeOptions } from '../../serve/options.ts'
 import type { VersionPolicy } from '../../serve/repository/settings.ts'
-import { EnvironmentError, messageOf, UsageError } from '../../util/errors.ts'
+import { UsageError } from '../../util/errors.ts'
 import { formatBytes } from '../../util/format.ts'
 import { CPU } from '../../runtime/engines.ts'
-import { runCommand, type CommonArguments } from '../command.ts'
+import { runCommand, type CommandContext, type CommonArguments } from '../command.ts'
 import { askedEngine, openEngine } from '../engine.ts'
 import { ENGINE_OPTIONS, given, type EngineArguments } from '../options.ts'
+import { readSecret, readTls } from '../secrets.ts'
 
 export const command = 'serve [models..]'
 export const describe = 'serve models over HTTP: Open Inference Protocol v2, metrics and a page'
@@ -213,26 +213,43 @@ export async function handler(args: ServeArguments): Promise<void> {
   // keeps marking the old heap going too, for 5 to 30 ms again and again: a third of the throughput, and most of the
   // latency's tail (measured with 600 KB bodies).
   setFlagsFromString('--no-incremental-marking')
-  await runCommand(args, async ({ terminal, signal }) => {
+  const { makeLogger, flushLog } = await import('../../serve/logger.ts')
+  const logger = makeLogger(args.logLevel)
+  // Who collects the lines of stderr shall find the log there and nothing else.
+  const log = process.stderr.isTTY
+    ? undefined
+    : {
+        info: (message: string) => logger.info(message),
+        warn: (message: string) => logger.warn(message),
+        flush: flushLog,
+      }
+  const serve = async ({ terminal, signal, quit }: CommandContext) => {
     const { engine } = await openEngine(asked, terminal)
-    const [{ startServer }, { parseRouting }, { makeLogger }] = await Promise.all([
+    const [{ startServer }, { parseRouting }] = await Promise.all([
       import('../../serve/server.ts'),
       import('../../serve/repository/routing.ts'),
-      import('../../serve/logger.ts'),
     ])
     const server = await startServer({
       ...prepared,
       engine,
       routing: parseRouting(args.canary ?? [], args.shadow ?? []),
-      logger: makeLogger(args.logLevel),
+      ...{ logger, signal },
+    }).catch((error: unknown) => {
+      if (error !== signal.reason) throw error
+      return null
     })
+    if (server === null) {
+      terminal.info('stopped before the models were loaded')
+      return quit()
+    }
     const models = server.repository.index(true)
     const list = models.map(({ name, version }) => `  ${name} version ${version ?? ''}`).join('\n')
     terminal.result(`${list}\nopen ${server.url}`, { url: server.url, models })
-    terminal.info('Ctrl-C stops the server')
+    if (!log) terminal.info('Ctrl-C stops the server')
     await untilAborted(signal)
-    await server.close()
-  })
+    if (!(await server.close())) await quit()
+  }
+  await runCommand(args, serve, { signals: ['SIGINT', 'SIGTERM', 'SIGHUP'], log })
 }
 
 /** Also where it was aborted while the models were loaded. */
@@ -251,15 +268,9 @@ async function prepare(args: ServeArguments): Promise<Omit<ServeOptions, 'engine
       cure: 'name an ONNX file or a folder of them, or a run with --watch',
     })
   }
-  if ((args.tlsCert === undefined) !== (args.tlsKey === undefined)) {
-    throw new UsageError('--tls-cert, --tls-key: expected both or none')
-  }
-  const tls = args.tlsCert !== undefined && {
-    cert: await readSecretFile('--tls-cert', args.tlsCert),
-    key: await readSecretFile('--tls-key', args.tlsKey!),
-  }
-  const apiKey = await secret(args.apiKey, args.apiKeyFile, 'SWA_ONNX_API_KEY', '--api-key')
-  const adminToken = await secret(
+  const tls = await readTls(args.tlsCert, args.tlsKey)
+  const apiKey = await readSecret(args.apiKey, args.apiKeyFile, 'SWA_ONNX_API_KEY', '--api-key')
+  const adminToken = await readSecret(
     args.adminToken,
     args.adminTokenFile,
     'SWA_ONNX_ADMIN_TOKEN',
@@ -290,8 +301,7 @@ async function prepare(args: ServeArguments): Promise<Omit<ServeOptions, 'engine
     runs: watch.map(placeOf),
     host: args.host,
     port: whole(args.port, '--port', 0, 65_535),
-    ...(tls ? { tls } : {}),
-    ...given({ apiKey, adminToken, shareModels: args.shareModels, hosts: args.allowHost }),
+    ...given({ tls, apiKey, adminToken, shareModels: args.shareModels, hosts: args.allowHost }),
     settings,
     limits,
     versions: parseVersions(args.versions),
@@ -314,35 +324,6 @@ function parseVersions(text: string): VersionPolicy {
   if (latest && Number(latest[1]) > 0) return { kind: 'latest', count: Number(latest[1]) }
   if (/^\d+(,\d+)*$/.test(text)) return { kind: 'specific', versions: text.split(',') }
   throw new UsageError(`--versions: expected latest:N, all or numbers, found "${text}"`)
-}
-
-async function secret(
-  text: string | undefined,
-  file: string | undefined,
-  variable: string,
-  option: string,
-): Promise<string | undefined> {
-  if (text !== undefined && file !== undefined) {
-    throw new UsageError(`${option}, ${option}-file: expected one of them, found both`)
-  }
-  const found =
-    text ??
-    (file === undefined ? process.env[variable] : (await readSecretFile(`${option}-file`, file)).toString())
-  const trimmed = found?.trim()
-  if (trimmed === undefined || (trimmed === '' && text === undefined && file === undefined)) return undefined
-  // What a header can carry, whatever the client's idea of text is.
-  if (trimmed.length < 8 || !/^[!-~]+$/.test(trimmed)) {
-    throw new UsageError(`${option}: expected at least 8 characters of ASCII without spaces`)
-  }
-  return trimmed
-}
-
-async function readSecretFile(option: string, path: string): Promise<Buffer> {
-  try {
-    return await readFile(path)
-  } catch (error) {
-    throw new EnvironmentError(`${option} ${path}: ${messageOf(error)}`, { cause: error })
-  }
 }
 
 function within(value: number, option: string, least: number, most: number): number {

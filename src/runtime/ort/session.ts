@@ -5,6 +5,7 @@ import { EnvironmentError, InputError, messageOf } from '../../util/errors.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
 import type { Feeds, ModelSource, Runner, SessionOptions, Traffic, Trainer } from '../engine.ts'
 import type { Program } from '../program.ts'
+import { countNative } from '../../util/native-work.ts'
 import { startWorker } from '../../util/thread.ts'
 import { Lane } from './lane.ts'
 import type { PlacementCheck } from './placement-check.ts'
@@ -49,7 +50,7 @@ export class SessionThread {
     argument: Requests[K]['arguments'],
     transfer: ArrayBuffer[] = [],
   ): Promise<Requests[K]['result']> {
-    return this.#lane.run(() => this.#post(kind, argument, transfer))
+    return this.#lane.run(() => countNative(this.#post(kind, argument, transfer)))
   }
 
   #post<K extends keyof Requests>(

@@ -1,7 +1,6 @@
 /** The HTTP server: limits, access, errors and documents that all routes share. */
 
-import { createServer, STATUS_CODES } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import swagger from '@fastify/swagger'
 import fastify, {
@@ -19,6 +18,7 @@ import { invalid, ServeError } from '../protocol/errors.ts'
 import { SHARED_SCHEMAS } from '../protocol/schemas.ts'
 import { Auth, checkBrowser, checkHost, type Access, type AuthOptions, type HostNames } from './auth.ts'
 import { isUnread } from './body.ts'
+import type { Connections } from './connections.ts'
 import type { HttpLimits } from './limits.ts'
 
 declare module 'fastify' {
@@ -36,6 +36,7 @@ export interface TlsOptions {
 export interface AppOptions extends AuthOptions {
   readonly limits: HttpLimits
   readonly tls: TlsOptions | null
+  readonly connections: Connections
   readonly logger: FastifyBaseLogger
   /** Whether every request is logged. */
   readonly logRequests: boolean
@@ -44,7 +45,7 @@ export interface AppOptions extends AuthOptions {
 
 /** A server without routes. */
 export async function makeApp(options: AppOptions): Promise<FastifyInstance> {
-  const { limits, tls } = options
+  const { limits, tls, connections } = options
   const node = {
     maxHeaderSize: limits.headersBytes,
     headersTimeout: Math.min(limits.headersMs, limits.requestMs),
@@ -54,13 +55,12 @@ export async function makeApp(options: AppOptions): Promise<FastifyInstance> {
     noDelay: true,
   }
   const app: FastifyInstance = fastify({
-    serverFactory: handler =>
-      tls === null ? createServer(node, handler) : createTlsServer({ ...node, ...tls }, handler),
+    serverFactory: handler => connections.serve(node, tls, handler),
     loggerInstance: options.logger,
     logController: new LogController({ disableRequestLogging: !options.logRequests }),
     // What is kept alive is served until the end; only new connections are refused while the server stops.
     return503OnClosing: false,
-    forceCloseConnections: 'idle',
+    forceCloseConnections: false,
     genReqId: nextId,
     clientErrorHandler: refuseConnection,
     frameworkErrors: refusePath,

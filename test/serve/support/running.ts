@@ -15,7 +15,7 @@ export interface TestServer {
   readonly url: string
   /** What was logged, one object a line. */
   readonly log: Record<string, unknown>[]
-  close(): Promise<void>
+  close(): Promise<boolean>
 }
 
 const open = new Set<RunningServer>()
@@ -32,7 +32,7 @@ export async function serve(
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'debug' }, { write: line => void log.push(JSON.parse(line) as never) })
   const server = await startServer({
-    ...{ places, engine: cpuEngine(), port: 0, pollMs: 50, drainMs: 5000, logger },
+    ...{ places, engine: cpuEngine(), port: 0, pollMs: 50, drainMs: 5000, graceMs: 20, logger },
     ...options,
     settings: { instances: 1, threads: 1, maxBatch: 8, ...options.settings },
   })
