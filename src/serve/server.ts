@@ -65,6 +65,7 @@ export async function startServer(options: ServeOptions): Promise<RunningServer>
     events: repositoryEvents(logger, metrics, signal),
   })
   await load.run(repository)
+  warnOfRouting(options, repository, logger)
   // A run may not have a snapshot yet.
   if (versions().length === 0 && !options.runs?.length) {
     await repository.close()
@@ -161,16 +162,32 @@ function addRoutes(
   }
 }
 
-function nothingServed({ places }: ServeOptions, repository: Repository): InputError {
-  const refused = repository.index(false).find(({ state }) => state === 'UNAVAILABLE')
+/** A model may still come; a name that is mistyped will not. */
+function warnOfRouting({ routing }: ServeOptions, repository: Repository, logger: FastifyBaseLogger): void {
+  const known = new Set(repository.index(false).map(({ name, version }) => `${name}:${version ?? ''}`))
+  for (const [model, { canary, shadow }] of routing ?? []) {
+    for (const version of [canary?.version, shadow]) {
+      if (version === undefined || version === null || known.has(`${model}:${version}`)) continue
+      logger.warn({ model, version }, 'a canary or shadow that is not there')
+    }
+  }
+}
+
+function nothingServed({ places, versions }: ServeOptions, repository: Repository): InputError {
+  const { found } = repository
   const where = places.map(({ path }) => path).join(', ')
-  return refused
-    ? new InputError(
-        `serve ${where}: ${refused.name} version ${refused.version ?? '1'}: ${refused.reason ?? ''}`,
-      )
-    : new InputError(`serve ${where}: expected ONNX models, found none`, {
-        cure: 'name an ONNX file, a folder of them, or a repository model/version/model.onnx',
-      })
+  const refused = repository.index(false).find(({ state }) => state === 'UNAVAILABLE')
+  if (refused) {
+    const { name, version = '1', reason = '' } = refused
+    return new InputError(`serve ${where}: ${name} version ${version}: ${reason}`)
+  }
+  if (versions?.kind === 'specific' && found.length > 0) {
+    const wanted = versions.versions.join(', ')
+    return new InputError(`serve ${where}: expected version ${wanted}, found ${found.join(', ')}`)
+  }
+  return new InputError(`serve ${where}: expected ONNX models, found none`, {
+    cure: 'name an ONNX file, a folder of them, or a repository model/version/model.onnx',
+  })
 }
 
 /** Where only this machine can reach the server and no key is asked for, clients must mean this machine. */

@@ -54,8 +54,7 @@ test('pages of other sites get nothing', async () => {
   const browser = { 'Accept-Language': 'en' }
   assert.is(await status({ ...browser, Host: 'rebound.example' }), 403)
   assert.is(await status({ ...browser, Host: 'LOCALHOST:1' }), 200)
-  assert.is(await status({ ...browser, Host: '192.0.2.1:8000' }), 200, 'an address cannot be another')
-  assert.is(await status({ ...browser, Host: '[2001:db8::1]:8000' }), 200)
+  assert.is(await status({ ...browser, Host: '[::1]:8000' }), 200)
   assert.is(await status({ Host: host, 'Sec-Fetch-Site': 'same-origin' }), 200)
   assert.is(await status({ Host: host, 'Sec-Fetch-Site': 'cross-site' }), 403)
   assert.is(await status({ Host: host, Origin: 'https://evil.example' }), 403)

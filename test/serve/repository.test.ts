@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reasonOf } from '../../src/serve/repository/repository.ts'
+import { parseRouting } from '../../src/serve/repository/routing.ts'
 import { loadModel, saveModel } from '../../src/serde/index.ts'
 import { identityModel, publish, scaleModel } from './support/small-models.ts'
 import { ask, closeAll, serve, temporaryFolder, until, type TestServer } from './support/running.ts'
@@ -162,6 +163,24 @@ test('a file is a model whatever its name ends in', async () => {
   publish(path, await identityModel('float32'))
   const running = await serve([{ path, name: 'm' }])
   assert.ok(await answers(running, 'm', 1))
+  await running.close()
+})
+
+test('versions that are not there are named with those that are, and canaries that are not in the log', async () => {
+  const root = folder.path('versions')
+  publish(`${root}/m/1/model.onnx`, await scaleModel(2))
+  const places = [{ path: root, name: null }]
+  const message = await serve(places, { versions: { kind: 'specific', versions: ['7'] } }).then(
+    () => '',
+    (error: Error) => error.message,
+  )
+  assert.match(message, /expected version 7, found m:1$/)
+  const running = await serve(places, { routing: parseRouting(['m:2=10'], ['n:1']) })
+  const told = running.log.filter(({ msg }) => /canary or shadow/.test(String(msg)))
+  assert.equal(
+    told.map(({ model, version }) => `${String(model)}:${String(version)}`),
+    ['m:2', 'n:1'],
+  )
   await running.close()
 })
 

@@ -2,7 +2,6 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
-import { isIP } from 'node:net'
 import { quoted, ServeError } from '../protocol/errors.ts'
 
 export type Access = 'open' | 'user' | 'admin'
@@ -62,7 +61,7 @@ function tokenOf(headers: IncomingHttpHeaders): string | null {
 
 /** The names by which the server may be addressed. */
 export interface HostNames {
-  /** Beside addresses; null: any. */
+  /** null: any. */
   readonly names: ReadonlySet<string> | null
   /** Those that the operator named: pages of these are the server's own, whatever Host a proxy in between sends on. */
   readonly own: ReadonlySet<string>
@@ -73,12 +72,12 @@ const OF_BROWSERS = ['accept-language', 'origin', 'sec-fetch-site'] as const
 
 /**
  * A site may give its own name the address of this machine. To browsers it is then of one origin with the server, and with
- * a GET they send no sign of it but the name. An address is no name; programs call the server as they like.
+ * a GET they send no sign of it but the name. Programs call the server as they like.
  */
 export function checkHost(headers: IncomingHttpHeaders, { names }: HostNames): void {
   if (OF_BROWSERS.every(header => headers[header] === undefined)) return
   const name = withoutPort(headers.host ?? '').toLowerCase()
-  if (names === null || name === '' || names.has(name) || isIP(name.replace(/^\[(.*)\]$/, '$1')) > 0) return
+  if (names === null || names.has(name)) return
   throw new ServeError('forbidden', `${quoted(name)} is not a name of this server; --allow-host makes it one`)
 }
 

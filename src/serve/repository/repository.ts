@@ -67,6 +67,11 @@ export class Repository {
     return [...this.#models.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
+  /** `model:version` of all that lay there at the last look. */
+  get found(): string[] {
+    return [...this.#seen.keys()]
+  }
+
   /** Whether every model that has been in service has a version that can answer. */
   get ready(): boolean {
     const served = this.models.filter(({ wasServed }) => wasServed)
