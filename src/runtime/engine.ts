@@ -19,6 +19,13 @@ export interface Port {
   readonly shape: readonly (number | string | null)[]
 }
 
+/** A file beside a model with weights of it. */
+export interface DataFile {
+  /** By which the model knows it. */
+  readonly name: string
+  readonly path: string
+}
+
 export interface SessionOptions {
   /** Threads of one operator; default: all cores. */
   readonly threads?: number
@@ -30,6 +37,11 @@ export interface SessionOptions {
   readonly spinning?: boolean
   /** Whether the runtime prints the errors of runs by itself too (default), beside the ones that are thrown. */
   readonly printing?: boolean
+  /**
+   * Data files that are read into memory. The runtime maps all others, which takes less of it, but the system ends a
+   * process whose mapped file somebody shortens.
+   */
+  readonly dataFiles?: readonly DataFile[]
   /** Writes a Chrome trace with this file prefix when the session is closed. */
   readonly profile?: string
 }

@@ -172,7 +172,7 @@ test('versions that are not there are named with those that are, and canaries th
   const places = [{ path: root, name: null }]
   const message = await serve(places, { versions: { kind: 'specific', versions: ['7'] } }).then(
     () => '',
-    (error: Error) => error.message,
+    (error: unknown) => (error as Error).message,
   )
   assert.match(message, /expected version 7, found m:1$/)
   const running = await serve(places, { routing: parseRouting(['m:2=10'], ['n:1']) })

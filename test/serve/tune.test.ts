@@ -53,7 +53,10 @@ const SESSIONS = Math.min(availableParallelism(), 4)
 
 async function tuned(speed: Speed, options: Partial<TuneOptions> = {}) {
   const engine = new TimedEngine(speed)
-  const sessions = new Sessions({ ...cpuEngine(), openRunner: engine.openRunner.bind(engine) }, 'x', false)
+  const sessions = new Sessions(
+    { ...cpuEngine(), openRunner: engine.openRunner.bind(engine) },
+    { path: 'x', bfloat16: false, dataFiles: [] },
+  )
   const { threads } = { ...OPTIONS, ...options }.settings
   const tuning = await tune(sessions, await sessions.open(threads), { ...OPTIONS, ...options })
   assert.is(engine.open, sessions.opened.length)

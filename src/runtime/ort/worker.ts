@@ -3,10 +3,11 @@
  * process stays responsive. State of a training program stays in this thread between steps.
  */
 
+import { readFile } from 'node:fs/promises'
 import { parentPort } from 'node:worker_threads'
 import type * as Ort from 'onnxruntime-node'
 import { EnvironmentError, invariant, messageOf } from '../../util/errors.ts'
-import type { Port } from '../engine.ts'
+import type { DataFile, Port } from '../engine.ts'
 import { loadOrt, type OrtModule } from './load.ts'
 import {
   buffersOf,
@@ -44,7 +45,11 @@ const handlers: Handlers = {
       ...(deviceOutputs.length === 0 ? {} : { preferredOutputLocation: locationsOf(deviceOutputs) }),
     }
     openedWith = sessionOptions
-    session = await openSession(model, sessionOptions)
+    const externalData = await readAll(options.dataFiles ?? [])
+    session = await openSession(
+      model,
+      externalData.length === 0 ? sessionOptions : { ...sessionOptions, externalData },
+    )
     return { inputs: session.inputMetadata.map(portOf), outputs: session.outputMetadata.map(portOf) }
   },
 
@@ -103,6 +108,10 @@ const NOT_SPINNING = {
 function openBeside(model: Uint8Array): Promise<Ort.InferenceSession> {
   const { executionProviders = [] } = openedWith
   return openSession(model, { executionProviders, logSeverityLevel: 3 })
+}
+
+function readAll(files: readonly DataFile[]): Promise<{ path: string; data: Uint8Array }[]> {
+  return Promise.all(files.map(async ({ name, path }) => ({ path: name, data: await readFile(path) })))
 }
 
 /** Outputs that are not named come to the process. */

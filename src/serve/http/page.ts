@@ -2,13 +2,14 @@
 
 import { createReadStream, existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { dirname, extname, join, relative, sep } from 'node:path'
+import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { VERSION } from '../../util/version.ts'
 import type { Metrics } from '../metrics.ts'
 import { ServeError } from '../protocol/errors.ts'
 import { tensorMetadata, type PortSpec } from '../protocol/signature.ts'
+import { dataFileName } from '../repository/describe.ts'
 import type { Repository } from '../repository/repository.ts'
 import type { ServedVersion } from '../repository/served-version.ts'
 import { findFile, HEADERS, TYPES } from '../static-files.ts'
@@ -101,7 +102,7 @@ function filesOf({ facts }: ServedVersion, shareModels: boolean): Map<string, st
   const files = new Map<string, string>()
   if (shareModels) {
     files.set('model.onnx', source.path)
-    for (const path of dataFiles) files.set(dataName(source.path, path), path)
+    for (const path of dataFiles) files.set(dataFileName(source.path, path), path)
   }
   for (const name of TOKENIZER_FILES) {
     const path = source.tokenizer && join(source.tokenizer, name)
@@ -112,11 +113,6 @@ function filesOf({ facts }: ServedVersion, shareModels: boolean): Map<string, st
 
 function pagePort(port: PortSpec): PagePort {
   return { ...tensorMetadata(port), anyRank: port.shape === null }
-}
-
-/** The name by which a model knows a data file: its place beside the model. */
-function dataName(model: string, path: string): string {
-  return relative(dirname(model), path).split(sep).join('/')
 }
 
 async function pageModel(version: ServedVersion, shareModels: boolean): Promise<PageModel> {
@@ -134,7 +130,7 @@ async function pageModel(version: ServedVersion, shareModels: boolean): Promise<
     note: facts.probe.note,
     model: shareModels ? await share('model.onnx', facts.source.path) : null,
     dataFiles: shareModels
-      ? await Promise.all(facts.dataFiles.map(path => share(dataName(facts.source.path, path), path)))
+      ? await Promise.all(facts.dataFiles.map(path => share(dataFileName(facts.source.path, path), path)))
       : [],
     tokenizer: files.has('tokenizer.json')
       ? {

@@ -1,6 +1,7 @@
 /** What a model's file says of itself: declared shapes, names of classes. Its weights are not read. */
 
 import { readFile } from 'node:fs/promises'
+import { dirname, relative, sep } from 'node:path'
 import type { Model } from '../../ir/graph.ts'
 import type { Value } from '../../ir/value.ts'
 import type { Port } from '../../runtime/engine.ts'
@@ -48,6 +49,11 @@ function hasBfloat16({ graph }: Model): boolean {
   return [...graph.feeds, ...graph.outputs].some(
     ({ type }) => type?.kind === 'tensor' && type.dtype === 'bfloat16',
   )
+}
+
+/** The name by which a model knows a data file: its place beside the model. */
+export function dataFileName(model: string, path: string): string {
+  return relative(dirname(model), path).split(sep).join('/')
 }
 
 /** The ports of a session in the words of the protocol; outputs that are no tensors are left out. */

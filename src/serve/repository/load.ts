@@ -9,11 +9,11 @@ import { Instance } from '../execution/instance.ts'
 import { Scheduler } from '../execution/scheduler.ts'
 import { Statistics, type StatisticsEvents } from '../execution/statistics.ts'
 import type { Signature } from '../protocol/signature.ts'
-import { describeModel, readLabels, signatureOf, type Description } from './describe.ts'
+import { dataFileName, describeModel, readLabels, signatureOf, type Description } from './describe.ts'
 import { manifestMismatch } from './manifest.ts'
 import { probeModel, type ProbeResult } from './probe.ts'
 import { ServedVersion, type VersionFacts } from './served-version.ts'
-import { Sessions } from './sessions.ts'
+import { bytesOf, Sessions } from './sessions.ts'
 import type { ModelSettings } from './settings.ts'
 import { withDataFiles, type VersionSource } from './sources.ts'
 import { tune, type Tuning } from './tune.ts'
@@ -45,7 +45,11 @@ export async function loadVersion(
   const description = await describeModel(source.path)
   const stamp = await withDataFiles(source.stamp, description.dataFiles)
   const before = process.memoryUsage.rss()
-  const sessions = new Sessions(context.engine, source.path, description.bfloat16)
+  const sessions = new Sessions(context.engine, {
+    path: source.path,
+    bfloat16: description.bfloat16,
+    dataFiles: description.dataFiles.map(path => ({ name: dataFileName(source.path, path), path })),
+  })
   try {
     const loaded = await prepare(name, { ...source, stamp }, description, context, sessions)
     const memory = {
@@ -103,11 +107,6 @@ function pick(known: VersionFacts['settings'], settings: ModelSettings): Tuning 
     threads: settings.threads ?? known.threads,
     lone: known.lone && settings.instances === null && settings.threads === null,
   }
-}
-
-async function bytesOf(paths: readonly string[]): Promise<number> {
-  const sizes = await Promise.all(paths.map(async path => (await stat(path)).size))
-  return sizes.reduce((sum, size) => sum + size, 0)
 }
 
 function refuseWorse({ source, probe }: VersionFacts, found: ProbeResult): void {

@@ -1,6 +1,7 @@
 /** The sessions of a version while it is being loaded: whatever goes wrong, none of them stays open. */
 
-import type { Engine, Runner, SessionOptions } from '../../runtime/engine.ts'
+import { stat } from 'node:fs/promises'
+import type { DataFile, Engine, Runner, SessionOptions } from '../../runtime/engine.ts'
 import { openBfloat16 } from './bfloat16.ts'
 
 /**
@@ -9,17 +10,28 @@ import { openBfloat16 } from './bfloat16.ts'
  */
 const OPTIONS: SessionOptions = { spinning: false, memoryPattern: false, printing: false }
 
+/**
+ * Up to so many bytes of data files are held in memory: somebody may copy other weights over them. Larger ones are mapped,
+ * and can only be replaced by new files.
+ */
+const MOST_HELD = 512 * 2 ** 20
+
+/** What a version's sessions are opened from. */
+export interface Opening {
+  readonly path: string
+  /** Whether an input or output of the model is bfloat16. */
+  readonly bfloat16: boolean
+  readonly dataFiles: readonly DataFile[]
+}
+
 export class Sessions {
   readonly #engine: Engine
-  readonly #path: string
-  readonly #bfloat16: boolean
+  readonly #from: Opening
   readonly #opened: Runner[] = []
 
-  /** `bfloat16`: whether an input or output of the model is. */
-  constructor(engine: Engine, path: string, bfloat16: boolean) {
+  constructor(engine: Engine, from: Opening) {
     this.#engine = engine
-    this.#path = path
-    this.#bfloat16 = bfloat16
+    this.#from = from
   }
 
   get opened(): readonly Runner[] {
@@ -27,11 +39,12 @@ export class Sessions {
   }
 
   /** A session that is not kept here: it takes the place of one that has ended. */
-  replace(threads: number | null): Promise<Runner> {
+  async replace(threads: number | null): Promise<Runner> {
+    const { path, bfloat16, dataFiles } = this.#from
     const options = { ...OPTIONS, ...(threads === null ? {} : { threads }) }
-    return this.#bfloat16
-      ? openBfloat16(this.#engine, this.#path, options)
-      : this.#engine.openRunner(this.#path, options)
+    if (bfloat16) return openBfloat16(this.#engine, path, options)
+    const held = (await bytesOf(dataFiles.map(file => file.path))) <= MOST_HELD ? dataFiles : []
+    return this.#engine.openRunner(path, held.length === 0 ? options : { ...options, dataFiles: held })
   }
 
   /** `threads`: null: the engine's own number. */
@@ -50,4 +63,9 @@ export class Sessions {
     await Promise.all(this.#opened.map(runner => runner.close().catch(() => undefined)))
     this.#opened.length = 0
   }
+}
+
+export async function bytesOf(paths: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(paths.map(async path => (await stat(path)).size))
+  return sizes.reduce((sum, size) => sum + size, 0)
 }
