@@ -120,7 +120,7 @@ test('data is flat, or nested as the shape says', () => {
     ['[1,2,3,4,5,-]', 'expected a number, found'],
     ['[1,2,3,4,5,1e]', 'expected a number, found'],
     ['[1,2,3,4,5,0x1]', 'expected a number, found'],
-    ['[1,2,3,4,5,"6"]', 'not well-formed'],
+    ['[1,2,3,4,5,"6"]', 'expected a number, found'],
     ['[1,2,3,4,5,{}]', 'not well-formed'],
   ] as const
   for (const [json, message] of wrong) {
